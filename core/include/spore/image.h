@@ -1,0 +1,46 @@
+// Root images: immutable squashfs files made from directories, files and programs of this host,
+// named by the digest of their content, cached, built once.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "spore/result.h"
+
+namespace spore {
+
+// Where something lies inside the image, when not at the same path as on the host.
+struct ImageMount {
+  std::string source;  // host path
+  std::string target;  // guest path
+};
+
+struct ImageSpec {
+  std::vector<std::string> paths;      // files and directories, at the same path in the guest
+  std::vector<ImageMount> mounts;      // files and directories, elsewhere in the guest
+  std::vector<std::string> programs;   // executables (paths, or names in PATH): they, what they load
+                                       // (ELF interpreter, shared-library closure, #! interpreters)
+  std::vector<std::string> pythons;    // interpreters: prefix, standard library, site-packages, and
+                                       // the shared-library closure of every extension module
+  std::vector<std::string> excludes;   // glob patterns of paths to leave out (fnmatch, on host paths)
+  bool base_system = false;            // also a small userland: sh, coreutils, and the files in /etc
+                                       // that programs expect (passwd, hosts, nsswitch.conf, ...)
+};
+
+struct Image {
+  std::string path;       // of the squashfs in the cache
+  std::string digest;     // SHA-256 of its bytes, hexadecimal
+  std::uint64_t bytes = 0;
+  bool built = false;     // false: it was in the cache
+};
+
+// Builds the image, or finds it in the cache ($SPORE_CACHE_DIR, else $XDG_CACHE_HOME/spore, else
+// ~/.cache/spore). The same input gives the same bytes. Two builds of the same image at once do the
+// work once. `progress` may be empty.
+Result<Image> build_image(const ImageSpec& spec,
+                          const std::function<void(std::string_view)>& progress);
+
+}  // namespace spore
