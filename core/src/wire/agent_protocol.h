@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-#include "spore/result.h"
+#include "wire/cbor.h"
 
 namespace spore::wire {
 
@@ -122,25 +122,5 @@ struct GenerationMessage {
   std::string id;
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GenerationMessage, number, id)
-
-// CBOR both ways; decoding answers kCorrupt for bytes that are not such a message.
-template <typename Message>
-std::string to_cbor(const Message& message) {
-  std::string bytes;
-  nlohmann::json::to_cbor(nlohmann::json(message), bytes);
-  return bytes;
-}
-template <typename Message>
-Result<Message> from_cbor(std::string_view bytes) {
-  const auto value = nlohmann::json::from_cbor(bytes, true, false);
-  if (value.is_discarded()) {
-    return fail(ErrorCode::kCorrupt, "reading a message: not CBOR");
-  }
-  try {
-    return value.get<Message>();
-  } catch (const nlohmann::json::exception& error) {
-    return fail(ErrorCode::kCorrupt, std::string("reading a message: ") + error.what());
-  }
-}
 
 }  // namespace spore::wire
