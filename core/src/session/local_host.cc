@@ -1,0 +1,201 @@
+#include "session/local_host.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <chrono>
+#include <utility>
+
+#include "base/mapping.h"
+#include "base/unique_fd.h"
+#include "devices/generation.h"
+#include "image/initramfs.h"
+#include "image/kernel.h"
+#include "vm/entropy.h"
+
+namespace spore::session {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::uint64_t microseconds_since(Clock::time_point start) {
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count());
+}
+
+// Hands a Vm's news to whoever watches the machine.
+class Relay final : public vm::VmObserver {
+ public:
+  explicit Relay(std::shared_ptr<MachineObserver> observer) : observer_(std::move(observer)) {}
+  void on_agent_bytes(std::string_view bytes) override { observer_->on_agent_bytes(bytes); }
+  void on_captured(const CaptureTimings& timings) override { observer_->on_captured(timings); }
+  void on_ended(const MachineEnd& end) override { observer_->on_ended(end); }
+
+ private:
+  std::shared_ptr<MachineObserver> observer_;
+};
+
+Result<base::Mapping> map_file(const std::string& path) {
+  const std::string attempted = fmt::format("reading {}", path);
+  const base::UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  struct stat status {};
+  if (!file.valid() || ::fstat(file.get(), &status) != 0) {
+    return fail(Error::from_errno(errno, attempted));
+  }
+  if (status.st_size == 0) {
+    return fail(ErrorCode::kCorrupt, attempted + ": the file is empty");
+  }
+  return base::Mapping::create(static_cast<std::size_t>(status.st_size), PROT_READ,
+                               MAP_PRIVATE | MAP_POPULATE, file.get(), 0, attempted);
+}
+
+std::string kernel_command_line(const MachineConfig& config) {
+  return fmt::format(
+      "loglevel=4 mitigations=off audit=0 cryptomgr.notests random.trust_cpu=on "
+      "rcupdate.rcu_expedited=1 spore.images={} spore.hostname={}",
+      config.images.size(), config.hostname);
+}
+
+tl::unexpected<Error> no_such(std::string_view what, std::uint64_t id) {
+  return fail(ErrorCode::kNotFound, fmt::format("there is no {} {} here", what, id));
+}
+
+}  // namespace
+
+Result<Host::Booted> LocalHost::boot(const MachineConfig& config,
+                                     std::shared_ptr<MachineObserver> observer) {
+  const Clock::time_point start = Clock::now();
+  SPORE_ASSIGN(const image::Kernel kernel, image::find_kernel(config.kernel));
+  image::InitramfsSpec spec;
+  spec.init_path = options_.agent_path;
+  spec.kernel_release = kernel.release;
+  spec.modules = image::kGuestModules;
+  SPORE_ASSIGN(const std::string initramfs_path, image::build_initramfs(spec));
+  SPORE_ASSIGN(const base::Mapping kernel_bytes, map_file(kernel.elf_path));
+  SPORE_ASSIGN(const base::Mapping initramfs, map_file(initramfs_path));
+
+  Generation generation;
+  generation.id = devices::make_generation_id(vm::fill_with_entropy);
+  generation.parameters.name = config.hostname;
+  generation.parameters.hostname = config.hostname;
+  const vm::VmConfig vm_config{config.memory_bytes, config.cpus, config.images};
+  const isa::BootImage boot_image{kernel_bytes.bytes(), initramfs.bytes(),
+                                  kernel_command_line(config)};
+  SPORE_ASSIGN(MachinePtr machine,
+               vm::Vm::boot(*options_.hypervisor, vm_config, boot_image, generation,
+                            std::make_shared<Relay>(std::move(observer))));
+  Booted booted{add(machine), std::move(generation), microseconds_since(start)};
+  machine->start();
+  return booted;
+}
+
+Result<void> LocalHost::send_to_agent(MachineId machine, std::string_view bytes) {
+  const MachinePtr found = find(machine);
+  if (!found) {
+    return no_such("machine", machine);
+  }
+  found->send_to_agent(bytes);
+  return {};
+}
+
+Result<SporeId> LocalHost::take_spore(MachineId machine, bool keep_running) {
+  const MachinePtr found = find(machine);
+  if (!found) {
+    return no_such("machine", machine);
+  }
+  SPORE_ASSIGN(CapturePtr capture, found->take_capture(keep_running));
+  const std::lock_guard lock(mutex_);
+  const SporeId id = ++last_id_;
+  spores_.emplace(id, std::move(capture));
+  return id;
+}
+
+Result<std::vector<ForkedMachine>> LocalHost::fork(SporeId spore, std::vector<ForkOrder> orders) {
+  CapturePtr capture;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto at = spores_.find(spore);
+    if (at == spores_.end()) {
+      return no_such("spore", spore);
+    }
+    capture = at->second;
+  }
+  std::vector<ForkedMachine> forked;
+  for (ForkOrder& order : orders) {
+    auto one = fork_one(capture, std::move(order));
+    if (!one) {
+      for (const ForkedMachine& made : forked) {
+        close(made.id);
+      }
+      return fail(one.error().with_context(
+          fmt::format("forking child {} of {}", forked.size(), orders.size())));
+    }
+    forked.push_back(std::move(*one));
+  }
+  return forked;
+}
+
+Result<ForkedMachine> LocalHost::fork_one(const CapturePtr& capture, ForkOrder order) {
+  const Clock::time_point start = Clock::now();
+  Generation generation;
+  generation.number = capture->generation.number + 1;
+  generation.id = devices::make_generation_id(vm::fill_with_entropy);
+  generation.parent_id = capture->generation.id;
+  generation.parameters = std::move(order.parameters);
+  SPORE_ASSIGN(MachinePtr machine,
+               vm::Vm::fork(*options_.hypervisor, capture, generation,
+                            std::make_shared<Relay>(std::move(order.observer))));
+  machine->start();
+  return ForkedMachine{add(std::move(machine)), std::move(generation), microseconds_since(start)};
+}
+
+Result<MachineStats> LocalHost::stats(MachineId machine) {
+  const MachinePtr found = find(machine);
+  if (!found) {
+    return no_such("machine", machine);
+  }
+  return found->stats();
+}
+
+std::string LocalHost::console_tail(MachineId machine) {
+  const MachinePtr found = find(machine);
+  return found ? found->console_text() : std::string();
+}
+
+void LocalHost::close(MachineId machine) {
+  MachinePtr found;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto at = machines_.find(machine);
+    if (at == machines_.end()) {
+      return;
+    }
+    found = std::move(at->second);
+    machines_.erase(at);
+  }
+  found->close();
+}
+
+void LocalHost::release(SporeId spore) {
+  const std::lock_guard lock(mutex_);
+  spores_.erase(spore);
+}
+
+MachineId LocalHost::add(MachinePtr machine) {
+  const std::lock_guard lock(mutex_);
+  const MachineId id = ++last_id_;
+  machines_.emplace(id, std::move(machine));
+  return id;
+}
+
+LocalHost::MachinePtr LocalHost::find(MachineId id) const {
+  const std::lock_guard lock(mutex_);
+  const auto at = machines_.find(id);
+  return at == machines_.end() ? nullptr : at->second;
+}
+
+}  // namespace spore::session

@@ -1,0 +1,218 @@
+#include "session/machine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "session/ended.h"
+
+namespace spore::session {
+namespace {
+
+// After the guest said that it is ready, only its doorbell is to come.
+constexpr Milliseconds kDoorbellTimeout{10'000};
+constexpr Milliseconds kGenerationTimeout{60'000};
+constexpr std::size_t kMaxUserBytes = 3 * 1024;
+
+std::uint64_t microseconds_between(Clock::time_point start, Clock::time_point end) {
+  const auto span = std::chrono::duration_cast<std::chrono::microseconds>(end - start).count();
+  return span > 0 ? static_cast<std::uint64_t>(span) : 0;
+}
+
+std::uint64_t minus(std::uint64_t left, std::uint64_t right) {
+  return left > right ? left - right : 0;
+}
+
+Result<ForkParameters> completed(ForkParameters child) {
+  if (child.child_count == 0 || child.child_index >= child.child_count || child.shard_count == 0 ||
+      child.shard_index >= child.shard_count) {
+    return fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("forking a machine: child {} of {}, shard {} of {}: an index must be "
+                    "below its count",
+                    child.child_index, child.child_count, child.shard_index, child.shard_count));
+  }
+  std::size_t user_bytes = 0;
+  for (const auto& [key, value] : child.user) {
+    user_bytes += key.size() + value.size();
+  }
+  if (user_bytes > kMaxUserBytes) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("forking a machine: the user parameters of child {} are {} bytes, at "
+                            "most {} fit: put them in a file of its image",
+                            child.child_index, user_bytes, kMaxUserBytes));
+  }
+  if (child.name.empty()) {
+    child.name = std::to_string(child.child_index);
+  }
+  if (child.hostname.empty()) {
+    child.hostname = fmt::format("spore-{}", child.child_index);
+  }
+  return child;
+}
+
+}  // namespace
+
+SessionMachine::SessionMachine(std::shared_ptr<Engine> engine, std::shared_ptr<MachineLink> link,
+                               Generation generation, BootTimings boot, ForkTimings fork)
+    : engine_(std::move(engine)),
+      link_(std::move(link)),
+      generation_(std::move(generation)),
+      boot_(boot),
+      fork_(fork) {}
+
+SessionMachine::~SessionMachine() {
+  close();
+}
+
+Result<std::shared_ptr<Process>> SessionMachine::exec(const ExecRequest& request) {
+  return link_->client().exec(request);
+}
+
+std::shared_ptr<Process> SessionMachine::process(std::uint32_t id) {
+  return link_->client().process(id);
+}
+
+std::optional<MachineEnd> SessionMachine::ended() const {
+  return link_->client().ended();
+}
+
+Result<MachineStats> SessionMachine::stats() {
+  if (const auto end = ended()) {
+    return fail(ended_error("reading a machine's statistics", *end));
+  }
+  return engine_->host().stats(link_->machine());
+}
+
+std::string SessionMachine::console_tail() {
+  const auto end = ended();
+  if (end && !end->console_tail.empty()) {
+    return end->console_tail;
+  }
+  return engine_->host().console_tail(link_->machine());
+}
+
+void SessionMachine::close() {
+  engine_->close_machine(link_->machine());
+  link_->client().end(closed_end());
+}
+
+Result<CaptureTimings> SessionMachine::stand_still(const CaptureOptions& options) {
+  AgentClient& client = link_->client();
+  const auto asked_at = Clock::now();
+  const auto deadline = deadline_after(options.timeout);
+  SPORE_TRY(client.prepare_capture(deadline));
+  link_->expect_capture();
+  SPORE_TRY(client.ring_capture());
+  auto timings = link_->await_capture(std::max(deadline, deadline_after(kDoorbellTimeout)));
+  if (!timings) {
+    if (const auto end = ended()) {
+      return fail(ended_error("capturing the machine", *end));
+    }
+    client.cancel_capture();
+    return fail(ErrorCode::kTimedOut,
+                "capturing the machine: the guest froze its workload and then did not ring the "
+                "doorbell; the machine goes on");
+  }
+  timings->freeze_us =
+      minus(microseconds_between(asked_at, link_->captured_at()), timings->pause_us);
+  return *timings;
+}
+
+Result<std::shared_ptr<Spore>> SessionMachine::capture(const CaptureOptions& options) {
+  const std::lock_guard one_at_a_time(capture_mutex_);
+  SPORE_ASSIGN(const CaptureTimings timings, stand_still(options));
+  AgentSnapshot snapshot = link_->client().snapshot();
+  if (!options.keep_running) {
+    link_->end_as_captured();
+  }
+  auto id = engine_->host().take_spore(link_->machine(), options.keep_running);
+  if (!id) {
+    close();  // it stands still for good
+    return fail(id.error().with_context("capturing the machine"));
+  }
+  auto spore =
+      std::make_shared<SessionSpore>(engine_, *id, std::move(snapshot), generation_, timings);
+  if (options.keep_running) {
+    link_->client().resume_after_capture(deadline_after(kDoorbellTimeout));
+  } else {
+    link_->client().end(closed_end("it was captured, to be forked"));
+    engine_->close_machine(link_->machine());
+  }
+  return spore;
+}
+
+SessionSpore::SessionSpore(std::shared_ptr<Engine> engine, SporeId id, AgentSnapshot snapshot,
+                           Generation generation, CaptureTimings timings)
+    : engine_(std::move(engine)),
+      id_(id),
+      snapshot_(std::move(snapshot)),
+      generation_(std::move(generation)),
+      timings_(timings) {}
+
+SessionSpore::~SessionSpore() {
+  engine_->host().release(id_);
+}
+
+Result<std::vector<std::unique_ptr<Machine>>> SessionSpore::fork(
+    const std::vector<ForkParameters>& children) {
+  if (children.empty()) {
+    return fail(ErrorCode::kInvalidArgument, "forking a machine: no child is asked for");
+  }
+  std::vector<ForkOrder> orders;
+  std::vector<std::shared_ptr<MachineLink>> links;
+  for (const ForkParameters& child : children) {
+    SPORE_ASSIGN(ForkParameters parameters, completed(child));
+    links.push_back(MachineLink::for_child(engine_, snapshot_));
+    orders.push_back({std::move(parameters), links.back()});
+  }
+  const auto start = Clock::now();
+  SPORE_ASSIGN(const auto forked, engine_->host().fork(id_, std::move(orders)));
+  std::vector<std::unique_ptr<Machine>> machines;
+  bool adopted = true;
+  for (std::size_t i = 0; i < forked.size(); ++i) {
+    links[i]->set_machine(forked[i].id);
+    adopted = engine_->adopt(forked[i].id) && adopted;
+  }
+  if (!adopted || forked.size() != links.size()) {
+    for (const ForkedMachine& child : forked) {
+      engine_->close_machine(child.id);
+    }
+    return fail(ErrorCode::kMachineEnded, "forking a machine: its session is over");
+  }
+  const auto deadline = deadline_after(kGenerationTimeout);
+  Result<void> outcome;
+  for (std::size_t i = 0; i < forked.size(); ++i) {
+    ForkTimings timings{.build_us = forked[i].build_us, .agent_ready_us = 0};
+    if (const auto ready = links[i]->client().wait_ready(deadline); ready) {
+      timings.agent_ready_us = minus(microseconds_between(start, *ready), timings.build_us);
+    } else if (outcome) {
+      const auto end = links[i]->client().ended();
+      const std::string sentence =
+          fmt::format("forking a machine: child {}: {}", i, ready.error().message());
+      outcome = fail(ready.error().code(),
+                     with_console(sentence, end ? end->console_tail
+                                                : engine_->host().console_tail(forked[i].id)));
+    }
+    machines.push_back(std::make_unique<SessionMachine>(engine_, links[i], forked[i].generation,
+                                                        BootTimings{}, timings));
+  }
+  SPORE_TRY(outcome);
+  return machines;
+}
+
+}  // namespace spore::session
+
+namespace spore {
+
+Result<std::vector<std::unique_ptr<Machine>>> Spore::fork(std::uint32_t count) {
+  std::vector<ForkParameters> children(count);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    children[i].child_index = children[i].shard_index = i;
+    children[i].child_count = children[i].shard_count = count;
+  }
+  return fork(children);
+}
+
+}  // namespace spore

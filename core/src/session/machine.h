@@ -1,0 +1,60 @@
+// The Machine and Spore of a session, on any Host.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "session/machine_link.h"
+
+namespace spore::session {
+
+class SessionMachine final : public Machine {
+ public:
+  SessionMachine(std::shared_ptr<Engine> engine, std::shared_ptr<MachineLink> link,
+                 Generation generation, BootTimings boot, ForkTimings fork);
+  ~SessionMachine() override;
+
+  Result<std::shared_ptr<Process>> exec(const ExecRequest& request) override;
+  std::shared_ptr<Process> process(std::uint32_t id) override;
+  Result<std::shared_ptr<Spore>> capture(const CaptureOptions& options) override;
+  [[nodiscard]] const Generation& generation() const noexcept override { return generation_; }
+  [[nodiscard]] std::optional<MachineEnd> ended() const override;
+  Result<MachineStats> stats() override;
+  [[nodiscard]] std::string console_tail() override;
+  [[nodiscard]] const BootTimings& boot_timings() const noexcept override { return boot_; }
+  [[nodiscard]] const ForkTimings& fork_timings() const noexcept override { return fork_; }
+  void close() override;
+
+ private:
+  Result<CaptureTimings> stand_still(const CaptureOptions& options);
+
+  const std::shared_ptr<Engine> engine_;
+  const std::shared_ptr<MachineLink> link_;
+  const Generation generation_;
+  const BootTimings boot_;
+  const ForkTimings fork_;
+  std::mutex capture_mutex_;  // one capture at a time
+};
+
+class SessionSpore final : public Spore {
+ public:
+  SessionSpore(std::shared_ptr<Engine> engine, SporeId id, AgentSnapshot snapshot,
+               Generation generation, CaptureTimings timings);
+  ~SessionSpore() override;
+
+  using Spore::fork;
+  Result<std::vector<std::unique_ptr<Machine>>> fork(
+      const std::vector<ForkParameters>& children) override;
+  [[nodiscard]] const Generation& generation() const noexcept override { return generation_; }
+  [[nodiscard]] const CaptureTimings& timings() const noexcept override { return timings_; }
+
+ private:
+  const std::shared_ptr<Engine> engine_;
+  const SporeId id_;
+  const AgentSnapshot snapshot_;
+  const Generation generation_;
+  const CaptureTimings timings_;
+};
+
+}  // namespace spore::session

@@ -1,0 +1,74 @@
+// A Session on top of any Host.
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "session/ended.h"
+#include "session/host.h"
+#include "session/machine.h"
+
+namespace spore::session {
+namespace {
+
+class HostSession final : public Session {
+ public:
+  HostSession(std::unique_ptr<Host> host, std::string name)
+      : engine_(std::make_shared<Engine>(std::move(host), std::move(name))) {}
+  ~HostSession() override { engine_->close_all(); }
+
+  Result<std::unique_ptr<Machine>> boot(const MachineConfig& config, Milliseconds timeout) override;
+  [[nodiscard]] std::string_view engine() const noexcept override { return engine_->name(); }
+
+ private:
+  const std::shared_ptr<Engine> engine_;
+};
+
+// What a guest that did not come up gets told as: how it ended, its console, and what may help.
+Error boot_error(const MachineConfig& config, const Error& error, std::optional<MachineEnd> end,
+                 std::string console, Milliseconds timeout) {
+  std::string sentence = fmt::format(
+      "booting a machine ({} MiB, {} CPUs, kernel {}): {}", config.memory_bytes / kMiB, config.cpus,
+      config.kernel.empty() ? "the newest in /boot" : config.kernel,
+      end ? describe_end(*end)
+          : fmt::format("its agent did not answer within {} s", timeout.count() / 1000));
+  if (const std::string advice = memory_advice(console, config.memory_bytes); !advice.empty()) {
+    sentence += ": " + advice;
+  }
+  return Error(error.code(), with_console(std::move(sentence), console));
+}
+
+Result<std::unique_ptr<Machine>> HostSession::boot(const MachineConfig& config,
+                                                   Milliseconds timeout) {
+  const auto deadline = deadline_after(timeout);
+  auto link = MachineLink::for_boot(engine_);
+  const auto start = Clock::now();
+  SPORE_ASSIGN(const Host::Booted booted, engine_->host().boot(config, link));
+  link->set_machine(booted.id);
+  if (!engine_->adopt(booted.id)) {
+    return fail(ErrorCode::kMachineEnded, "booting a machine: the session is over");
+  }
+  BootTimings timings{.build_us = booted.build_us, .agent_ready_us = 0};
+  const auto ready = link->client().wait_ready(deadline);
+  if (!ready) {
+    const auto end = link->client().ended();
+    std::string console = end && !end->console_tail.empty()
+                              ? end->console_tail
+                              : engine_->host().console_tail(booted.id);
+    engine_->close_machine(booted.id);
+    return fail(boot_error(config, ready.error(), end, std::move(console), timeout));
+  }
+  const auto whole = std::chrono::duration_cast<std::chrono::microseconds>(*ready - start).count();
+  timings.agent_ready_us = static_cast<std::uint64_t>(whole) > timings.build_us
+                               ? static_cast<std::uint64_t>(whole) - timings.build_us
+                               : 0;
+  return std::make_unique<SessionMachine>(engine_, std::move(link), booted.generation, timings,
+                                          ForkTimings{});
+}
+
+}  // namespace
+
+std::unique_ptr<Session> make_session(std::unique_ptr<Host> host, std::string engine) {
+  return std::make_unique<HostSession>(std::move(host), std::move(engine));
+}
+
+}  // namespace spore::session
