@@ -1,0 +1,43 @@
+// SHA-256 of bytes and of lists of fields (cache keys).
+#pragma once
+
+#include <sys/stat.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "spore/result.h"
+
+struct evp_md_ctx_st;
+
+namespace spore::image {
+
+class Sha256 {
+ public:
+  Sha256();
+
+  void update(std::string_view bytes);
+
+  // For keys: each field carries its length, so that no two lists of fields hash alike.
+  void field(std::string_view text);
+  void field(std::uint64_t number);
+  // What tells an unchanged file without reading it: inode, size, mtime and ctime.
+  void file_identity(const struct stat& status);
+
+  // The digest in hexadecimal. The object is used up.
+  [[nodiscard]] std::string finish();
+
+ private:
+  struct Deleter {
+    void operator()(evp_md_ctx_st* context) const noexcept;
+  };
+  std::unique_ptr<evp_md_ctx_st, Deleter> context_;
+};
+
+// Digest of all bytes behind a descriptor, from offset 0; `name` is for the Error.
+Result<std::string> sha256_of_file(int fd, std::string_view name);
+
+}  // namespace spore::image
