@@ -1,0 +1,38 @@
+"""pytest's cache (--lf, --ff, --sw), carried from the host into the machine.
+
+It is no part of the project image, because it changes with every run. The controller keeps it up to
+date from the reports; what the machine writes is dropped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_MAX_BYTES = 8 * 1024 * 1024
+
+
+def collect(config: pytest.Config) -> dict[str, str]:
+    """The cache's files by relative path; empty where it is not used or too big to carry."""
+    values = _values(config)
+    if not config.pluginmanager.hasplugin("cacheprovider") or not values.is_dir():
+        return {}
+    files = {
+        str(path.relative_to(values)): path.read_text("utf-8", "replace")
+        for path in sorted(values.rglob("*"))
+        if path.is_file()
+    }
+    return files if sum(map(len, files.values())) <= _MAX_BYTES else {}
+
+
+def restore(config: pytest.Config, files: dict[str, str]) -> None:
+    """Writes what `collect` read."""
+    for name, text in files.items():
+        path = _values(config) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+
+
+def _values(config: pytest.Config) -> Path:
+    return config.rootpath / Path(config.getini("cache_dir")).expanduser() / "v"

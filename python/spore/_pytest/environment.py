@@ -1,0 +1,185 @@
+"""What pytest in the machine needs of this host: images, command and environment."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import shlex
+import site
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from spore._pytest.guest import GUEST_VARIABLE
+
+# Variables that name something of this host: sockets, terminals, displays, sessions, places of
+# temporary files, and Spore's own settings.
+_HOST_ONLY = frozenset(
+    "_ DBUS_SESSION_BUS_ADDRESS DISPLAY DOCKER_HOST GPG_AGENT_INFO INVOCATION_ID"
+    " JOURNAL_STREAM LD_PRELOAD LISTEN_FDNAMES LISTEN_FDS LISTEN_PID NOTIFY_SOCKET OLDPWD"
+    " PYTEST_CURRENT_TEST PYTEST_VERSION SHLVL STY TEMP TMP TMPDIR TMUX TMUX_PANE"
+    " WAYLAND_DISPLAY WINDOWID XAUTHORITY".split()
+)
+_HOST_ONLY_PREFIXES = ("SPORE_", "SSH_", "SYSTEMD_", "XDG_RUNTIME", "XDG_SESSION")
+
+# Of a project: histories, caches and virtual environments. The interpreter's own environment is in
+# the environment image in any case.
+_NOT_OF_A_PROJECT = (
+    ".git .hg .svn .tox .nox .venv .mypy_cache .pytest_cache .ruff_cache .cache".split()
+)
+
+_START = """set -e
+mkdir -p "$HOME" "$1"
+cd "$1"
+shift
+{setup}
+exec "$@"
+"""
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """One root image: the keyword arguments of spore.build_image, and what to call it."""
+
+    name: str
+    arguments: dict[str, object]
+
+
+def plan_images(config: pytest.Config) -> list[ImagePlan]:
+    """The root images, the lowest first; what changes seldom lies below what changes often."""
+    root = config.rootpath.resolve()
+    if root == Path(root.anchor):
+        raise pytest.UsageError(
+            f"--spore-fork: the root directory of the tests is {root}, and the whole host cannot be"
+            " put into an image: give the project's with --rootdir"
+        )
+    plans = [ImagePlan("environment", {"pythons": [sys.executable], "base_system": True})]
+    excludes = _excludes(config)
+    programs, paths = _extras(config)
+    for path in _import_paths():
+        left_out = any(fnmatch.fnmatchcase(str(path), pattern) for pattern in excludes)
+        if left_out or not _is_below(path, [root]):
+            paths.append(str(path))
+    if paths or programs:
+        extra = {"paths": _unique(paths), "programs": _unique(programs)}
+        plans.append(ImagePlan("extra paths", extra))
+    project = [root, config.invocation_params.dir.resolve(), *_argument_paths(config)]
+    covered = _environment_paths()
+    project = [path for path in project if not _is_below(path, covered)]
+    plans.append(ImagePlan("project", {"paths": _outermost(project), "excludes": excludes}))
+    return plans
+
+
+def guest_environment(config: pytest.Config, environment: Mapping[str, str]) -> dict[str, str]:
+    """The user's environment, without what means nothing in a machine."""
+    result = {
+        name: value
+        for name, value in environment.items()
+        if name not in _HOST_ONLY and not name.startswith(_HOST_ONLY_PREFIXES)
+    }
+    result.setdefault("PATH", os.defpath)
+    result.setdefault("HOME", "/root")
+    for line in config.getini("spore_env"):
+        name, separator, value = line.partition("=")
+        if not separator or not name.strip():
+            raise pytest.UsageError(f"spore_env: {line!r} is not NAME=VALUE")
+        result[name.strip()] = value
+    return result
+
+
+def guest_command(config: pytest.Config) -> list[str]:
+    """The command that runs pytest in the machine, with the arguments that it was given here."""
+    arguments = [str(argument) for argument in config.invocation_params.args]
+    setup = "\n".join(config.getini("spore_setup"))
+    return [
+        "/bin/sh",
+        "-c",
+        _START.format(setup=setup),
+        "spore-setup",
+        str(config.invocation_params.dir),
+        *_python_command(),
+        *arguments,
+    ]
+
+
+def guest_variables(*, whole: bool) -> dict[str, str]:
+    """What tells the plugin in the machine which part it plays.
+
+    `whole`: pytest says everything itself, as without the plugin; else it reports to the controller.
+    """
+    return {GUEST_VARIABLE: "whole" if whole else "fork"}
+
+
+def _environment_paths() -> list[Path]:
+    """What the image of the interpreter holds."""
+    paths = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    paths |= set(site.getsitepackages())
+    if sys.prefix != sys.base_prefix:
+        paths.add(sys.prefix)
+    return [Path(path).resolve() for path in sorted(paths)]
+
+
+def _import_paths() -> list[Path]:
+    """Directories from which this process imports, outside the interpreter's environment."""
+    covered = _environment_paths()
+    script = Path(sys.argv[0]).resolve().parent  # Python puts it there; nothing is imported from it
+    existing = (Path(entry).resolve() for entry in sys.path if entry and Path(entry).exists())
+    return [path for path in existing if path != script and not _is_below(path, covered)]
+
+
+def _excludes(config: pytest.Config) -> list[str]:
+    directories = [f"*/{name}" for name in _NOT_OF_A_PROJECT]
+    directories += [str(config.rootpath / entry) for entry in config.getini("spore_exclude")]
+    if sys.prefix != sys.base_prefix:
+        directories.append(str(Path(sys.prefix).resolve()))
+    return [pattern for name in directories for pattern in (name, f"{name}/*")]
+
+
+def _python_command() -> list[str]:
+    """Starts pytest as it was started here: `python -m` makes the working directory importable."""
+    command = [sys.executable, *subprocess._args_from_interpreter_flags()]  # type: ignore[attr-defined]
+    if Path(sys.argv[0]).name == "__main__.py":
+        return [*command, "-m", "pytest"]
+    script = "import sys; del sys.path[0]; import pytest; sys.exit(pytest.console_main())"
+    return [*command, "-c", script]
+
+
+def _extras(config: pytest.Config) -> tuple[list[str], list[str]]:
+    """The programs and the other paths that spore_paths names."""
+    programs, paths = [], []
+    for line in config.getini("spore_paths"):
+        for entry in shlex.split(line):
+            if "/" not in entry:
+                programs.append(entry)
+                continue
+            path = config.rootpath / os.path.expanduser(entry)
+            if not path.exists():
+                raise pytest.UsageError(f"spore_paths: there is no {path}")
+            executable = path.is_file() and os.access(path, os.X_OK)
+            (programs if executable else paths).append(str(path))
+    return programs, paths
+
+
+def _argument_paths(config: pytest.Config) -> list[Path]:
+    """Test files and directories that the command line names."""
+    named = (Path(config.invocation_params.dir, argument.split("::")[0]) for argument in config.args)
+    return [path.resolve() for path in named if path.exists()]
+
+
+def _is_below(path: Path, directories: Iterable[Path]) -> bool:
+    return any(directory == path or directory in path.parents for directory in directories)
+
+
+def _outermost(paths: list[Path]) -> list[str]:
+    return _unique(
+        str(path) for path in paths if not any(other in path.parents for other in paths)
+    )
+
+
+def _unique(entries: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(entries))

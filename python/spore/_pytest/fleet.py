@@ -1,0 +1,233 @@
+"""The machines of a run, and what they say, in one queue.
+
+Every process in a machine has a thread that only reads its events into the queue; the controller's
+thread is the only one that acts on them, so no machine can hold up another.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Union
+
+import spore
+from spore._pytest import frames
+from spore._pytest.environment import ImagePlan
+from spore._pytest.options import Settings
+
+if TYPE_CHECKING:
+    from spore import Image, Machine, MachineStats, Process, Session, Spore
+
+_JOIN_SECONDS = 5.0
+_PARENT = -1
+
+
+@dataclass(frozen=True)
+class Printed:
+    """Bytes of a process that no test captured."""
+
+    stream: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class ReachedFixturePoint:
+    """pytest waits to be captured."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """pytest, or its machine, is gone."""
+
+    reason: str
+    status: int | None = None  # of pytest, when its machine is still there
+    console: str = ""
+
+
+Said = Union[frames.Message, Printed, ReachedFixturePoint, Ended]
+
+
+@dataclass
+class Member:
+    """One machine with pytest in it."""
+
+    index: int
+    machine: Machine
+    process: Process
+    stats: MachineStats | None = None
+    reader: threading.Thread | None = None
+
+
+@dataclass
+class Timings:
+    """Seconds that the phases took."""
+
+    images: float = 0.0
+    boot: float = 0.0
+    capture: float = 0.0
+    fork: float = 0.0
+
+
+@dataclass
+class Fleet:
+    """Owns the session and every machine in it; `close` ends them all."""
+
+    settings: Settings
+    progress: Callable[[str], None]
+    timings: Timings = field(default_factory=Timings)
+    images: list[tuple[str, Image]] = field(default_factory=list)
+    members: list[Member] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._events: queue.SimpleQueue[tuple[Member, Said]] = queue.SimpleQueue()
+        self._session: Session | None = None
+        self._spore: Spore | None = None
+        self._parent: Member | None = None
+
+    @property
+    def engine(self) -> str:
+        return self._session.engine if self._session is not None else ""
+
+    def boot(
+        self, plans: Sequence[ImagePlan], argv: Sequence[str], environment: Mapping[str, str]
+    ) -> Member:
+        """Builds the images, boots the machine, and starts pytest in it."""
+        with _Stopwatch() as watch:
+            for plan in plans:
+                self.progress(f"preparing the image of the {plan.name}")
+                image = spore.build_image(**plan.arguments, progress=self.progress)  # type: ignore[arg-type]
+                self.images.append((plan.name, image))
+        self.timings.images = watch.seconds
+        with _Stopwatch() as watch:
+            self._session = spore.Session.open(
+                engine=self.settings.engine, progress=self.progress
+            )
+            self.progress("booting the machine")
+            machine = self._session.boot(
+                memory=self.settings.memory,
+                cpus=self.settings.cpus,
+                images=[image.path for _, image in self.images],
+            )
+        self.timings.boot = watch.seconds
+        process = machine.exec(list(argv), env=dict(environment), channel=True)
+        self._parent = self._watch(Member(_PARENT, machine, process))
+        return self._parent
+
+    def capture(self) -> None:
+        """Captures the machine with pytest at its fixture point; it is no more after that."""
+        assert self._parent is not None
+        with _Stopwatch() as watch:
+            self._spore = self._parent.machine.capture()
+        self.timings.capture = watch.seconds
+
+    def fork(self, shards: Sequence[int], count: int) -> list[Member]:
+        """One child for each of `shards`, which number the shards of a run in `count` shards."""
+        assert self._spore is not None and self._parent is not None
+        first = len(self.members)
+        parameters = [
+            spore.ForkParameters(
+                child_index=first + offset,
+                child_count=count,
+                shard_index=shard,
+                shard_count=count,
+            )
+            for offset, shard in enumerate(shards)
+        ]
+        with _Stopwatch() as watch:
+            machines = self._spore.fork(parameters)
+        self.timings.fork += watch.seconds
+        children = []
+        for offset, machine in enumerate(machines):
+            process = machine.process(self._parent.process.id)
+            children.append(self._watch(Member(first + offset, machine, process)))
+        self.members += children
+        return children
+
+    def send(self, member: Member, message: frames.Message) -> None:
+        member.process.write_channel(frames.encode(message))
+
+    def next_event(self) -> tuple[Member, Said]:
+        return self._events.get()
+
+    def retire(self, member: Member) -> None:
+        """Ends a machine whose work is done, and remembers what it cost."""
+        try:
+            member.stats = member.machine.stats()
+        except spore.Error:
+            member.stats = None  # it ended by itself
+        member.machine.close()
+
+    def close(self) -> None:
+        """Ends every machine and forgets the spore."""
+        members = [*self.members, *([self._parent] if self._parent is not None else [])]
+        for member in members:
+            member.machine.close()
+        for member in members:
+            if member.reader is not None:
+                member.reader.join(_JOIN_SECONDS)
+        self._spore = None
+        if self._session is not None:
+            self._session.close()
+
+    def _watch(self, member: Member) -> Member:
+        member.reader = threading.Thread(
+            target=self._read, args=(member,), name=f"spore-{member.index}", daemon=True
+        )
+        member.reader.start()
+        return member
+
+    def _read(self, member: Member) -> None:
+        decoder = frames.Decoder()
+        try:
+            for event in member.process.events():
+                for said in _translate(event, decoder):
+                    self._events.put((member, said))
+        except frames.FrameError as error:
+            self._events.put((member, Ended(f"the machine sent nonsense: {error}")))
+        except Exception as error:
+            # Without an end in the queue the controller would wait for ever.
+            self._events.put((member, Ended(f"reading from the machine failed: {error}")))
+
+
+class _Stopwatch:
+    def __enter__(self) -> _Stopwatch:
+        self._started = time.monotonic()
+        self.seconds = 0.0
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.monotonic() - self._started
+
+
+def _translate(event: object, decoder: frames.Decoder) -> list[Said]:
+    if isinstance(event, spore.Output):
+        if event.stream == "channel":
+            return [*decoder.feed(event.data)]
+        return [Printed(event.stream, event.data)]
+    if isinstance(event, spore.AtFixturePoint):
+        return [ReachedFixturePoint()]
+    if isinstance(event, spore.Exited):
+        return [Ended(_describe(event), event.status)]
+    if isinstance(event, spore.Lost):
+        return [Ended(f"the machine {event.end.detail}", None, event.end.console_tail)]
+    raise TypeError(f"an event of an unknown kind: {event!r}")
+
+
+def _describe(event: spore.Exited) -> str:
+    if event.out_of_memory:
+        return "pytest was killed because the machine ran out of memory (see --spore-memory)"
+    if event.signal:
+        return f"pytest was ended by signal {event.signal} ({_signal_name(event.signal)})"
+    return f"pytest ended with status {event.code}"
+
+
+def _signal_name(number: int) -> str:
+    import signal
+
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"

@@ -1,0 +1,306 @@
+"""pytest's side inside the machine: collect once, prepare once, fork, run one shard.
+
+This plugin sends everything that pytest would report to the controller over the channel. It never
+reads anything but the controller's orders, which follow the fixture point.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+import warnings
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import spore
+from spore._pytest import cache, frames, shards
+
+if TYPE_CHECKING:
+    from _pytest.fixtures import FixtureDef
+
+GUEST_VARIABLE = "SPORE_PYTEST_GUEST"
+CHANNEL_VARIABLE = "SPORE_CHANNEL_FD"
+DEFAULT_CHANNEL = 3
+
+
+def join(config: pytest.Config, *, forks: bool) -> None:
+    """Makes this pytest the controller's: takes over its cache, and reports to it if it forks."""
+    channel = Channel(int(os.environ.get(CHANNEL_VARIABLE, DEFAULT_CHANNEL)))
+    welcome = channel.receive()
+    cache.restore(config, welcome["cache"])
+    config.pluginmanager.register(Terminal(bool(welcome["color"]), silent=forks), "spore-terminal")
+    if forks:
+        # What pytest and its plugins ask for to know that another process reports.
+        config.workerinput = {"workerid": "spore"}  # type: ignore[attr-defined]
+        config.pluginmanager.register(GuestPlugin(config, channel), "spore-guest")
+
+
+class Terminal:
+    """Lets the terminal reporter write as the controller's does, or nothing.
+
+    It must be there even when it is silent: assertions are explained with its help.
+    """
+
+    def __init__(self, color: bool, *, silent: bool) -> None:
+        self._color = color
+        self._silent = silent
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        reporter = config.pluginmanager.getplugin("terminalreporter")
+        if reporter is not None:
+            reporter._tw.hasmarkup = self._color
+            if self._silent:
+                reporter._tw._file = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+class Channel:
+    """Frames over the descriptor that the controller listens to."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._decoder = frames.Decoder()
+        os.set_inheritable(descriptor, False)
+
+    def send(self, message: frames.Message) -> None:
+        data = memoryview(frames.encode(message))
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+    def receive(self) -> frames.Message:
+        """The next order; there is never more than one under way."""
+        while True:
+            data = os.read(self._descriptor, 65536)
+            if not data:
+                raise EOFError("the controller closed the channel")
+            for message in self._decoder.feed(data):
+                return message
+
+
+class GuestPlugin:
+    """The hooks of the one pytest that all children are forked from."""
+
+    def __init__(self, config: pytest.Config, channel: Channel) -> None:
+        self._config = config
+        self._channel = channel
+        self._stopped = False
+
+    def send(self, kind: str, **values: Any) -> None:
+        self._channel.send({"type": kind, **values})
+
+    def _stop(self, how: str, message: str, status: int | None = None) -> None:
+        """Tells the controller, once, why this pytest ends early."""
+        if not self._stopped:
+            self._stopped = True
+            self.send("stopped", how=how, message=message, status=status)
+
+    # ---- collection -------------------------------------------------------------------------
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection(self, session: pytest.Session) -> Generator[None, object, object]:
+        self.send("collecting")
+        try:
+            return (yield)
+        except pytest.UsageError as error:
+            self._stop("usage", "\n".join(str(line) for line in error.args))
+            # The controller shows it; here it must not be printed a second time.
+            raise session.Failed("usage error") from error
+        except session.Failed as error:
+            self._stop("failed", str(error))
+            raise
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        items = sum(isinstance(node, pytest.Item) for node in report.result or ())
+        if items or not report.passed:
+            self.send("collect_report", report=self._serializable(report), items=items)
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        self.send("deselected", tests=[item.nodeid for item in items])
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        lines: list[str] = []
+        for answer in reversed(
+            self._config.hook.pytest_report_collectionfinish(
+                config=self._config, start_path=session.startpath, items=session.items
+            )
+        ):
+            lines += [answer] if isinstance(answer, str) else list(answer)
+        self.send("collected", tests=[item.nodeid for item in session.items], lines=lines)
+
+    # ---- running ----------------------------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        errors_matter = not self._config.option.continue_on_collection_errors
+        if not session.items or (session.testsfailed and errors_matter):
+            return None  # pytest's own loop says the rest
+        self._prepare(session)
+        spore.fixture_point()
+        if not self._config.getoption("spore_keep_random_state"):
+            reseed()
+        order = self._channel.receive()
+        self._run(session, [session.items[index] for index in shards.from_ranges(order["run"])])
+        return True
+
+    def _prepare(self, session: pytest.Session) -> None:
+        """Sets up the session fixtures that the selected tests will ask for."""
+        started = time.monotonic()
+        session._setupstate.setup(session)  # type: ignore[arg-type]
+        ready = []
+        tried: set[FixtureDef[Any]] = set()
+        for item in session.items:
+            for name, fixture in session_fixtures(item):
+                if fixture in tried:
+                    continue
+                tried.add(fixture)
+                failure = self._set_up(item, name)
+                if failure is None:
+                    ready.append(name)
+                else:
+                    self.send("fixture_failed", name=name, failure=failure)
+        self.send("fixture_point", fixtures=ready, seconds=time.monotonic() - started)
+
+    def _set_up(self, item: pytest.Item, name: str) -> str | None:
+        """Sets one fixture up as `item` would; why it failed, or None.
+
+        pytest remembers the exception with the fixture, and raises it again in every test that asks
+        for the fixture. What the fixture prints belongs to the report of the first such test.
+        """
+        capture = self._config.pluginmanager.getplugin("capturemanager")
+        if capture is not None:
+            capture.resume_global_capture()
+        try:
+            item._request.getfixturevalue(name)  # type: ignore[attr-defined]
+            failure = None
+        except (KeyboardInterrupt, pytest.exit.Exception):
+            raise
+        except BaseException as error:  # pytest.skip() and pytest.fail() are BaseExceptions
+            failure = f"{type(error).__name__}: {error}"
+        finally:
+            if capture is not None:
+                capture.suspend_global_capture(in_=False)
+                out, err = capture.read_global_capture()
+                item.add_report_section("setup", "stdout", out)
+                item.add_report_section("setup", "stderr", err)
+        item._initrequest()  # type: ignore[attr-defined]
+        return failure
+
+    def _run(self, session: pytest.Session, items: list[pytest.Item]) -> None:
+        following: list[pytest.Item | None] = [*items[1:], None]
+        for item, next_item in zip(items, following):
+            self._config.hook.pytest_runtest_protocol(item=item, nextitem=next_item)
+            if session.shouldfail:
+                raise session.Failed(session.shouldfail)
+            if session.shouldstop:
+                raise session.Interrupted(session.shouldstop)
+
+    # ---- reporting --------------------------------------------------------------------------
+
+    def pytest_runtest_logstart(
+        self, nodeid: str, location: tuple[str, int | None, str]
+    ) -> None:
+        self.send("start", test=nodeid, location=location)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.send("report", report=self._serializable(report))
+
+    def pytest_runtest_logfinish(
+        self, nodeid: str, location: tuple[str, int | None, str]
+    ) -> None:
+        self.send("end", test=nodeid, location=location)
+
+    def pytest_warning_recorded(
+        self,
+        warning_message: warnings.WarningMessage,
+        when: str,
+        nodeid: str,
+        location: tuple[str, int, str] | None,
+    ) -> None:
+        if when == "config":
+            return  # the controller reads the same configuration, and warns itself
+        category = warning_message.category
+        self.send(
+            "warning",
+            text=str(warning_message.message),
+            category=(category.__module__, category.__qualname__),
+            filename=warning_message.filename,
+            line=warning_message.lineno,
+            when=when,
+            test=nodeid,
+            location=location,
+        )
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        if isinstance(excinfo.value, pytest.exit.Exception):
+            self._stop("exit", excinfo.value.msg, excinfo.value.returncode)
+        elif isinstance(excinfo.value, pytest.Session.Interrupted):
+            self._stop("interrupted", str(excinfo.value))
+        else:
+            self._stop("keyboard", str(excinfo.value))
+
+    def pytest_internalerror(self, excrepr: object) -> bool:
+        self._stop("internal", str(excrepr))
+        return True  # said: pytest need not print it
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_sessionfinish(
+        self, session: pytest.Session
+    ) -> Generator[None, object, object]:
+        result = yield
+        self.send("finish", failed=str(session.shouldfail or ""))
+        return result
+
+    def _serializable(self, report: pytest.CollectReport | pytest.TestReport) -> Any:
+        return self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
+
+
+def session_fixtures(item: pytest.Item) -> list[tuple[str, FixtureDef[Any]]]:
+    """The session-scoped fixtures that `item` sets up, in the order in which it does so.
+
+    Not those that are parametrised, or that need one that is: they differ from test to test.
+    """
+    from _pytest.skipping import evaluate_skip_marks, evaluate_xfail_marks
+
+    info = getattr(item, "_fixtureinfo", None)
+    if info is None or getattr(item, "_request", None) is None:
+        return []
+    try:
+        expected_failure = evaluate_xfail_marks(item)
+        if evaluate_skip_marks(item) or (
+            expected_failure and not expected_failure.run and not item.config.option.runxfail
+        ):
+            return []
+    except pytest.fail.Exception:
+        return []  # a mark that cannot be evaluated: the test says so when it runs
+    definitions = info.name2fixturedefs
+
+    def varies(name: str, seen: frozenset[str]) -> bool:
+        if name in seen or name not in definitions:
+            return False
+        fixture = definitions[name][-1]
+        if fixture.params is not None:
+            return True
+        return any(varies(argument, seen | {name}) for argument in fixture.argnames)
+
+    callspec = getattr(item, "callspec", None)
+    direct = set(callspec.params) if callspec is not None else set()
+    return [
+        (name, definitions[name][-1])
+        for name in item.fixturenames  # type: ignore[attr-defined]
+        if name in definitions
+        and definitions[name][-1].scope == "session"
+        and name not in direct
+        and not varies(name, frozenset())
+    ]
+
+
+def reseed() -> None:
+    """Gives this child random numbers of its own."""
+    random.seed()
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed(int.from_bytes(os.urandom(4), "little"))

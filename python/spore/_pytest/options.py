@@ -1,0 +1,80 @@
+"""What the user asked for, checked."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+import pytest
+
+_UNITS = {"M": 1024**2, "G": 1024**3}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of a run."""
+
+    children: int
+    engine: str
+    memory: int  # bytes
+    cpus: int
+
+
+def read_settings(config: pytest.Config) -> Settings:
+    """The settings of `config`; a UsageError says what is wrong with them."""
+    if config.getoption("numprocesses", None) or config.getoption("tx", None):
+        raise pytest.UsageError(
+            "--spore-fork and pytest-xdist's -n both distribute the tests: use one of them"
+        )
+    if config.getoption("usepdb", False) or config.getoption("trace", False):
+        raise pytest.UsageError(
+            "--spore-fork: --pdb and --trace need a terminal that all children would share: run the"
+            " test without --spore-fork to debug it"
+        )
+    cpus = config.getoption("spore_cpus")
+    if not 1 <= cpus <= 8:
+        raise pytest.UsageError(f"--spore-cpus={cpus}: a machine has 1 to 8 CPUs")
+    return Settings(
+        children=_children(config.getoption("spore_fork")),
+        engine=config.getoption("spore_engine"),
+        memory=parse_size(config.getoption("spore_memory")),
+        cpus=cpus,
+    )
+
+
+def runs_here(config: pytest.Config) -> bool:
+    """Whether pytest only says something about itself."""
+    option = config.option
+    return bool(
+        option.help or option.version or option.markers or getattr(option, "cacheshow", None)
+    )
+
+
+def runs_whole(config: pytest.Config) -> bool:
+    """Whether pytest needs the tests but runs none: it does so in one machine, without forks."""
+    option = config.option
+    return not runs_here(config) and bool(
+        option.collectonly
+        or option.showfixtures
+        or option.show_fixtures_per_test
+        or option.setupplan
+        or option.setuponly
+    )
+
+
+def parse_size(text: str) -> int:
+    """Bytes from a size such as 512M or 2G."""
+    match = re.fullmatch(r"(\d+)([MG])(?:i?B)?", text.strip(), re.IGNORECASE)
+    size = int(match[1]) * _UNITS[match[2].upper()] if match else 0
+    if not size:
+        raise pytest.UsageError(f"--spore-memory={text}: not a size such as 512M or 2G")
+    return size
+
+
+def _children(text: str) -> int:
+    if text == "auto":
+        return max(2, os.cpu_count() or 1)
+    if not text.isdigit() or not 1 <= int(text) <= 1024:
+        raise pytest.UsageError(f"--spore-fork={text}: give a number from 1 to 1024, or auto")
+    return int(text)

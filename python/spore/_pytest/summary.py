@@ -1,0 +1,71 @@
+"""The end of a run, for a person: what was done once, what was forked, and what it cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from spore._pytest.fleet import Fleet
+
+_MIB = 1024 * 1024
+
+
+@dataclass
+class Story:
+    """What the controller saw; times in seconds."""
+
+    fixtures: list[str] = field(default_factory=list)
+    children: int = 0
+    crashes: int = 0
+    collecting: float = 0.0
+    preparing: float = 0.0
+    running: float = 0.0
+
+
+def lines(story: Story, fleet: Fleet) -> list[str]:
+    """The lines of the terminal's summary."""
+    timings = fleet.timings
+    images = ", ".join(
+        f"{name} {size(image.bytes)} {'built' if image.built else 'cached'}"
+        for name, image in fleet.images
+    )
+    result = [
+        f"images:  {timings.images:.2f} s ({images})",
+        f"once:    booted in {timings.boot:.2f} s ({fleet.engine}),"
+        f" collected in {story.collecting:.2f} s, {_fixtures(story)}",
+    ]
+    if not fleet.members:
+        return result
+    restarts = f", {_count(story.crashes, 'crash', 'crashes')}" if story.crashes else ""
+    result += [
+        f"forked:  captured in {timings.capture:.3f} s,"
+        f" {_count(len(fleet.members), 'child', 'children')} forked in {timings.fork:.3f} s,"
+        f" tests ran in {story.running:.2f} s{restarts}",
+    ]
+    known = [member.stats for member in fleet.members if member.stats is not None]
+    if known:
+        private = [stats.private_bytes for stats in known]
+        result.append(
+            f"memory:  each child sees {size(known[0].memory_bytes)};"
+            f" up to {size(max(stats.shared_bytes for stats in known))} of it shared by all,"
+            f" {size(sum(private) // len(private))} of its own ({size(sum(private))} in all)"
+        )
+    return result
+
+
+def size(count: int) -> str:
+    """Bytes, as people read them."""
+    if count >= 1024 * _MIB:
+        return f"{count / 1024 / _MIB:.1f} GiB"
+    return f"{count / _MIB:.0f} MiB" if count >= 10 * _MIB else f"{count / _MIB:.1f} MiB"
+
+
+def _fixtures(story: Story) -> str:
+    if not story.fixtures:
+        return f"no session fixtures ({story.preparing:.2f} s)"
+    names = ", ".join(story.fixtures[:6])
+    more = f" and {len(story.fixtures) - 6} more" if len(story.fixtures) > 6 else ""
+    return f"session fixtures set up in {story.preparing:.2f} s: {names}{more}"
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

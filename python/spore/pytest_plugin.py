@@ -1,0 +1,143 @@
+"""The pytest plugin: options and ini values only.
+
+Nothing of the engine is imported unless it is used: a run without --spore-fork pays for parsing
+these options and no more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from spore._pytest.options import Settings
+
+_FORK = "--spore-fork"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("spore", "forking a prepared virtual machine")
+    group.addoption(
+        _FORK,
+        nargs="?",
+        const="auto",
+        metavar="N",
+        help="run the tests in N forks of one prepared machine (auto: one per CPU, at least 2);"
+        " write --spore-fork=N",
+    )
+    group.addoption(
+        "--spore-engine",
+        default="auto",
+        choices=("auto", "kvm", "nest"),
+        help="where the machines run (default: auto, the first that works)",
+    )
+    group.addoption(
+        "--spore-memory",
+        default="1G",
+        metavar="SIZE",
+        help="memory of each machine, such as 512M or 2G (default: 1G); children share it",
+    )
+    group.addoption(
+        "--spore-cpus",
+        type=int,
+        default=1,
+        metavar="N",
+        help="CPUs of each machine, 1 to 8 (default: 1)",
+    )
+    group.addoption(
+        "--spore-keep-random-state",
+        action="store_true",
+        help="do not reseed random and numpy.random in the children",
+    )
+    parser.addini(
+        "spore_paths",
+        "host files, directories and programs (by name or path) that the tests need, besides the"
+        " project and the Python environment",
+        type="linelist",
+        default=[],
+    )
+    parser.addini(
+        "spore_exclude",
+        "files and directories below the root directory that the tests do not need",
+        type="linelist",
+        default=[],
+    )
+    parser.addini(
+        "spore_env",
+        "environment variables for the machine, one NAME=VALUE a line",
+        type="linelist",
+        default=[],
+    )
+    parser.addini(
+        "spore_setup",
+        "shell commands to run in the machine before pytest, one a line",
+        type="linelist",
+        default=[],
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> None:
+    # An optional value would swallow the test path in `pytest --spore-fork tests`.
+    separate = [
+        index
+        for index, argument in enumerate(args)
+        if argument == _FORK and index + 1 < len(args) and not _is_count(args[index + 1])
+    ]
+    for index in separate:
+        args[index] = f"{_FORK}=auto"
+    if separate:
+        early_config.known_args_namespace = parser.parse_known_args(
+            args, namespace=argparse.Namespace(**vars(early_config.option))
+        )
+    if _guest_part():
+        from spore._pytest.guest import join
+
+        join(early_config, forks=_guest_part() == "fork")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if _guest_part() or config.getoption("spore_fork") is None:
+        return
+    settings = _settings(config)
+    if settings is not None:
+        from spore._pytest.controller import Controller
+
+        config.pluginmanager.register(Controller(config, settings), "spore-controller")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    if _guest_part() or config.getoption("spore_fork") is None:
+        return None
+    from spore._pytest.options import runs_whole
+
+    if not runs_whole(config):
+        return None
+    from spore._pytest.controller import run_whole
+    from spore._pytest.options import read_settings
+
+    return run_whole(config, read_settings(config))
+
+
+def _settings(config: pytest.Config) -> Settings | None:
+    """The settings of a forking controller; None where the run does not fork."""
+    from spore._pytest.options import read_settings, runs_whole, runs_here
+
+    if runs_here(config) or runs_whole(config):
+        return None
+    return read_settings(config)
+
+
+def _guest_part() -> str:
+    return os.environ.get("SPORE_PYTEST_GUEST", "")
+
+
+def _is_count(argument: str) -> bool:
+    return argument == "auto" or argument.isdigit()

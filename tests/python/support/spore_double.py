@@ -1,0 +1,319 @@
+"""A test double of the engine: machines are processes of this host, forked with os.fork.
+
+Loaded with `pytest -p spore_double`. On the host's side it stands in for spore._core; in a "guest",
+which is given the same arguments, for spore.fixture_point. It has the shape of the real interface
+and its order of events, and none of its isolation.
+
+A guest that ends with status PANIC plays a machine whose kernel panicked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import types
+from dataclasses import dataclass, field
+
+import spore
+
+PANIC = 99
+CONTROL = "DOUBLE_CONTROL_FD"
+CHANNEL = "SPORE_CHANNEL_FD"
+
+
+@dataclass(frozen=True)
+class Output:
+    stream: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class AtFixturePoint:
+    pass
+
+
+@dataclass(frozen=True)
+class Exited:
+    code: int = 0
+    signal: int = 0
+    out_of_memory: bool = False
+
+    @property
+    def status(self) -> int:
+        return 128 + self.signal if self.signal else self.code
+
+
+@dataclass(frozen=True)
+class MachineEnd:
+    reason: str = "closed"
+    detail: str = "was closed"
+    console_tail: str = ""
+
+
+@dataclass(frozen=True)
+class Lost:
+    end: MachineEnd
+
+
+@dataclass(frozen=True)
+class Image:
+    path: str
+    digest: str = "0" * 64
+    bytes: int = 3 * 1024 * 1024
+    built: bool = True
+
+
+@dataclass(frozen=True)
+class MachineStats:
+    memory_bytes: int = 1 << 30
+    private_bytes: int = 5 << 20
+    shared_bytes: int = 100 << 20
+    exits: int = 1
+
+
+@dataclass(frozen=True)
+class ForkParameters:
+    child_index: int = 0
+    child_count: int = 1
+    shard_index: int = 0
+    shard_count: int = 1
+    name: str = ""
+    hostname: str = ""
+    user: dict = field(default_factory=dict)
+
+
+def build_image(**_):
+    return Image("/double.squashfs")
+
+
+class Process:
+    """Events of one process; `_expect` counts the sources that must be over before its end."""
+
+    id = 7
+
+    def __init__(self, channel):
+        self._channel = channel
+        self._queue = queue.SimpleQueue()
+        self._pumps = []
+
+    def _pump(self, stream, descriptor):
+        def run():
+            while True:
+                try:
+                    data = os.read(descriptor, 65536)
+                except ConnectionResetError:
+                    data = b""
+                if not data:
+                    return
+                self._queue.put(Output(stream, data))
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        self._pumps.append(thread)
+
+    def _end(self, event, *, wait=True):
+        for thread in self._pumps if wait else ():
+            thread.join(10)
+        self._queue.put(event)
+
+    def events(self):
+        while True:
+            event = self._queue.get()
+            yield event
+            if isinstance(event, (Exited, Lost)):
+                return
+
+    def write_channel(self, data):
+        try:
+            self._channel.sendall(data)
+        except OSError as error:
+            raise spore.MachineEnded(f"writing to the channel: {error}") from error
+
+
+class Zygote:
+    """The process that waits at its fixture point and forks on request."""
+
+    def __init__(self, argv, env):
+        ours, theirs = socket.socketpair()
+        self.control, guest_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        descriptors = (theirs.fileno(), guest_control.fileno())
+        env = {**env, CHANNEL: str(descriptors[0]), CONTROL: str(descriptors[1])}
+        self.popen = subprocess.Popen(
+            argv,
+            env=env,
+            pass_fds=descriptors,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        theirs.close()
+        guest_control.close()
+        self.process = Process(ours)
+        self.process._pump("channel", ours.fileno())
+        self.process._pump("stdout", self.popen.stdout.fileno())
+        self.process._pump("stderr", self.popen.stderr.fileno())
+        self.captured = False
+        self.children = {}
+        self.forked = queue.SimpleQueue()
+        self.lock = threading.Lock()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self):
+        while True:
+            data = self.control.recv(65536)
+            if not data:
+                break
+            message = json.loads(data)
+            if "at" in message:
+                self.process._queue.put(AtFixturePoint())
+            elif "forked" in message:
+                self.forked.put(message["forked"])
+            else:
+                with self.lock:
+                    child = self.children.pop(message["exited"])
+                child._exited(message["status"])
+        self.popen.wait()
+        code = self.popen.returncode
+        if not self.captured:
+            self.process._end(Exited(max(code, 0), max(-code, 0)))
+
+    def fork(self, parameters):
+        ours, theirs = socket.socketpair()
+        with self.lock:
+            socket.send_fds(
+                self.control, [json.dumps(vars(parameters)).encode()], [theirs.fileno()]
+            )
+            theirs.close()
+            child = ChildMachine(self.forked.get(timeout=10), Process(ours))
+            child._process._pump("channel", ours.fileno())
+            self.children[child._pid] = child
+        return child
+
+
+class ChildMachine:
+    def __init__(self, pid, process):
+        self._pid = pid
+        self._process = process
+        self._closed = False
+
+    def _exited(self, status):
+        code = os.waitstatus_to_exitcode(status)
+        if self._closed:
+            self._process._end(Lost(MachineEnd()), wait=False)
+        elif code == PANIC:
+            end = MachineEnd("panicked", "panicked", "Kernel panic - not syncing: double")
+            self._process._end(Lost(end))
+        else:
+            self._process._end(Exited(max(code, 0), max(-code, 0)))
+
+    def process(self, _):
+        return self._process
+
+    def stats(self):
+        return MachineStats()
+
+    def close(self):
+        if not self._closed:
+            self._closed = True
+            try:
+                os.kill(self._pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+
+class Machine:
+    def __init__(self):
+        self._zygote = None
+
+    def exec(self, argv, *, env, channel):
+        assert channel
+        self._zygote = Zygote(argv, env)
+        return self._zygote.process
+
+    def capture(self):
+        self._zygote.captured = True
+        self._zygote.process._end(Lost(MachineEnd()), wait=False)
+        return Spore(self._zygote)
+
+    def stats(self):
+        return MachineStats()
+
+    def close(self):
+        if self._zygote is not None and not self._zygote.captured:
+            self._zygote.popen.kill()
+
+
+class Spore:
+    def __init__(self, zygote):
+        self._zygote = zygote
+
+    def fork(self, children):
+        return [self._zygote.fork(parameters) for parameters in children]
+
+
+class Session:
+    engine = "double"
+
+    def __init__(self):
+        self._machines = []
+
+    @staticmethod
+    def open(engine="auto", progress=None):
+        return Session()
+
+    def boot(self, **_):
+        self._machines.append(Machine())
+        return self._machines[-1]
+
+    def close(self):
+        for machine in self._machines:
+            zygote = machine._zygote
+            if zygote is not None:
+                zygote.popen.kill()
+                zygote.popen.wait()
+
+
+def _guest_fixture_point():
+    control = socket.socket(fileno=int(os.environ[CONTROL]))
+    control.send(json.dumps({"at": "fixture"}).encode())
+    watched = {}
+    while True:
+        ready, _, _ = select.select([control, *watched], [], [])
+        for descriptor in ready:
+            if descriptor is not control:
+                pid = watched.pop(descriptor)
+                os.close(descriptor)
+                _, status = os.waitpid(pid, 0)
+                control.send(json.dumps({"exited": pid, "status": status}).encode())
+                continue
+            data, descriptors, _, _ = socket.recv_fds(control, 65536, 1)
+            if not data:
+                os._exit(0)
+            pid = os.fork()
+            if pid == 0:
+                os.dup2(descriptors[0], int(os.environ[CHANNEL]), inheritable=False)
+                os.close(descriptors[0])
+                control.close()
+                for other in watched:
+                    os.close(other)
+                return spore.GuestGeneration(number=1, **json.loads(data))
+            os.close(descriptors[0])
+            watched[os.pidfd_open(pid)] = pid
+            control.send(json.dumps({"forked": pid}).encode())
+
+
+if CONTROL in os.environ:
+    spore.fixture_point = _guest_fixture_point
+else:
+    core = types.ModuleType("spore._core")
+    for _name, _value in list(globals().items()):
+        if not _name.startswith("_"):
+            setattr(core, _name, _value)
+    sys.modules["spore._core"] = core
