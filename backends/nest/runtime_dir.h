@@ -1,0 +1,61 @@
+// The nest's private directory: sockets, locks, state and the console of the one nest of this user.
+// $SPORE_RUNTIME_DIR, else $XDG_RUNTIME_DIR/spore, else /tmp/spore-<uid>.
+//
+// Who can write there can take over the nest, so the directory must belong to the user and be
+// closed to everyone else; anything else is refused, not mended.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/unique_fd.h"
+#include "spore/result.h"
+
+namespace spore::nest {
+
+// An exclusive lock on a file, held by the open file description: it ends with the object, or with
+// the last process that inherited the descriptor.
+class FileLock {
+ public:
+  // Waits for it at most `timeout_ms` (0: does not wait); nullopt when another holds it.
+  static Result<std::optional<FileLock>> take(const std::string& path, int timeout_ms);
+  // Whether anybody holds it, without taking it. False when there is no such file.
+  static Result<bool> is_held(const std::string& path);
+
+  [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+
+ private:
+  explicit FileLock(base::UniqueFd fd) noexcept : fd_(std::move(fd)) {}
+
+  base::UniqueFd fd_;
+};
+
+class RuntimeDir {
+ public:
+  // Where it is for this environment and user, without touching it.
+  static std::string default_path();
+  // Makes it (mode 0700) if needed, and checks owner and mode.
+  static Result<RuntimeDir> open();
+  static Result<RuntimeDir> open_at(std::string path);
+
+  [[nodiscard]] const std::string& path() const noexcept { return path_; }
+  [[nodiscard]] std::string start_lock() const { return file("start.lock"); }
+  [[nodiscard]] std::string alive_lock() const { return file("alive.lock"); }
+  [[nodiscard]] std::string state() const { return file("nest.json"); }
+  [[nodiscard]] std::string console() const { return file("console.log"); }
+  [[nodiscard]] std::string qemu_log() const { return file("qemu.log"); }
+  [[nodiscard]] std::string port_socket(unsigned port) const;
+  [[nodiscard]] std::string port_lock(unsigned port) const;
+
+  // Removes what a nest leaves behind. Only with the start lock held and no nest alive.
+  void remove_stale_files() const;
+
+ private:
+  explicit RuntimeDir(std::string path) : path_(std::move(path)) {}
+  [[nodiscard]] std::string file(std::string_view name) const;
+
+  std::string path_;
+};
+
+}  // namespace spore::nest

@@ -1,0 +1,29 @@
+#include "cli/command.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+
+namespace spore::cli {
+
+int report(const Error& error) {
+  fmt::print(stderr, "spore: {}\n", error.message());
+  return error.code() == ErrorCode::kInterrupted ? kInterrupted : kOwnError;
+}
+
+void show_progress(std::string_view what) {
+  if (isatty(STDERR_FILENO) != 0) {
+    fmt::print(stderr, "spore: {} ...\n", what);
+  }
+}
+
+void end_on_signals() {
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+    std::signal(number,
+                [](int received) { _exit(received == SIGINT ? kInterrupted : 128 + SIGTERM); });
+  }
+}
+
+}  // namespace spore::cli

@@ -1,0 +1,29 @@
+// The `spore` command.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <exception>
+
+#include "cli/command.h"
+
+int main(int argc, char** argv) {
+  CLI::App app("Spore: fork a booted virtual machine per test.", "spore");
+  app.set_version_flag("--version", "spore " SPORE_VERSION);
+  app.require_subcommand(1);
+  app.footer("`spore VERB --help` says more about each.");
+  spore::cli::Context context;
+  spore::cli::add_nest_commands(app, context);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) {
+      return app.exit(error);  // --help, --version
+    }
+    fmt::print(stderr, "spore: {} (`spore --help` shows how it is used)\n", error.what());
+    return spore::cli::kOwnError;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "spore: {}\n", error.what());
+    return spore::cli::kOwnError;
+  }
+  return context.status;
+}
