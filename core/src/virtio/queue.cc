@@ -258,6 +258,7 @@ bool VirtQueue::walk(std::uint16_t head, DescriptorChain& chain) {
     (writable ? chain.writable_left_ : chain.readable_left_) += bytes->size();
     readable_segments_ += writable ? 0 : 1;
     if ((descriptor.flags & kDescriptorNext) == 0) {
+      chain.write_cursor_.segment = readable_segments_;
       return true;
     }
     if (descriptor.next >= state_.size) {
