@@ -1,0 +1,30 @@
+#include "kvm/kvm_hypervisor.h"
+
+#include <utility>
+
+#include "kvm/common/kvm_system.h"
+#include "kvm/common/kvm_vm.h"
+
+namespace spore::kvm {
+namespace {
+
+class KvmHypervisor final : public vm::Hypervisor {
+ public:
+  explicit KvmHypervisor(std::shared_ptr<KvmSystem> system) : system_(std::move(system)) {}
+  Result<std::unique_ptr<vm::HypervisorVm>> create_vm() override {
+    SPORE_ASSIGN(std::unique_ptr<vm::HypervisorVm> created, KvmVm::create(system_));
+    return created;
+  }
+
+ private:
+  std::shared_ptr<KvmSystem> system_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<vm::Hypervisor>> create_kvm_hypervisor() {
+  SPORE_ASSIGN(auto system, KvmSystem::open());
+  return std::unique_ptr<vm::Hypervisor>(std::make_unique<KvmHypervisor>(std::move(system)));
+}
+
+}  // namespace spore::kvm

@@ -1,0 +1,63 @@
+#include "memory/page_map.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdint>
+
+#include "base/unique_fd.h"
+
+namespace spore::memory {
+namespace {
+
+constexpr std::uint64_t kFileOrSharedAnonymous = std::uint64_t{1} << 61;
+constexpr std::uint64_t kSwapped = std::uint64_t{1} << 62;
+constexpr std::uint64_t kPresent = std::uint64_t{1} << 63;
+
+bool is_private(std::uint64_t entry) {
+  return (entry & (kPresent | kSwapped)) != 0 && (entry & kFileOrSharedAnonymous) == 0;
+}
+
+}  // namespace
+
+Result<void> for_each_private_run(std::span<const std::byte> range,
+                                  const std::function<void(std::size_t, std::size_t)>& found) {
+  constexpr std::string_view kAttempted = "reading /proc/self/pagemap";
+  const base::UniqueFd map(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  if (!map.valid()) {
+    return fail(Error::from_errno(errno, kAttempted));
+  }
+  const std::uint64_t first = reinterpret_cast<std::uintptr_t>(range.data()) / kPageSize;
+  const std::size_t count = range.size() / kPageSize;
+  std::array<std::uint64_t, 8192> entries;
+  std::size_t run_start = 0;
+  bool in_run = false;
+  for (std::size_t page = 0; page < count;) {
+    const std::size_t wanted = std::min(entries.size(), count - page) * sizeof(entries[0]);
+    const ssize_t got = ::pread(map.get(), entries.data(), wanted,
+                                static_cast<off_t>((first + page) * sizeof(entries[0])));
+    if (got <= 0) {
+      return fail(Error::from_errno(got < 0 ? errno : EIO, kAttempted));
+    }
+    const std::size_t read_pages = static_cast<std::size_t>(got) / sizeof(entries[0]);
+    for (std::size_t i = 0; i < read_pages; ++i) {
+      const bool now = is_private(entries[i]);
+      if (now && !in_run) {
+        run_start = page + i;
+      } else if (!now && in_run) {
+        found(run_start * kPageSize, (page + i - run_start) * kPageSize);
+      }
+      in_run = now;
+    }
+    page += read_pages;
+  }
+  if (in_run) {
+    found(run_start * kPageSize, (count - run_start) * kPageSize);
+  }
+  return {};
+}
+
+}  // namespace spore::memory

@@ -1,0 +1,144 @@
+// Vm: one machine: memory, vCPU threads, devices; booted, captured, forked.
+//
+// Threads: each vCPU has a thread of its own. Devices are used under one lock per machine, by vCPU
+// threads (exits) and by callers (send_to_agent). A capture stops all vCPUs at an instruction
+// boundary; the last one to stop saves the state. Public functions may be called from any thread
+// but from an observer's callback.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "isa/boot.h"
+#include "memory/ram.h"
+#include "spore/machine.h"
+#include "spore/result.h"
+#include "vm/console_log.h"
+#include "vm/device_set.h"
+#include "vm/hypervisor.h"
+
+namespace spore::vm {
+
+// Called from vCPU threads with the device lock held (on_agent_bytes) or none; must not call the Vm.
+class VmObserver {
+ public:
+  virtual ~VmObserver() = default;
+  virtual void on_agent_bytes(std::string_view bytes) = 0;
+  virtual void on_captured(const CaptureTimings& timings) = 0;
+  virtual void on_ended(const MachineEnd& end) = 0;  // the last call
+};
+
+struct VmConfig {
+  std::uint64_t memory_bytes = 0;
+  std::uint32_t cpus = 1;
+  std::vector<std::string> images;
+};
+
+struct VmState {
+  std::vector<isa::CpuState> cpus;
+  VmClock clock;
+  DeviceSetState devices;
+  bool operator==(const VmState&) const = default;
+};
+
+// A captured machine; immutable.
+struct Capture {
+  VmConfig config;
+  VmState state;
+  std::shared_ptr<const memory::RamImage> ram;
+  Generation generation;  // of the machine that was captured
+};
+
+class Vm {
+ public:
+  // Makes a machine that will boot the kernel; start() lets it run.
+  static Result<std::unique_ptr<Vm>> boot(Hypervisor& hypervisor, const VmConfig& config,
+                                          const isa::BootImage& image, Generation generation,
+                                          std::shared_ptr<VmObserver> observer);
+  // Makes a machine that goes on where `capture` was taken, as another generation.
+  static Result<std::unique_ptr<Vm>> fork(Hypervisor& hypervisor,
+                                          const std::shared_ptr<const Capture>& capture,
+                                          Generation generation,
+                                          std::shared_ptr<VmObserver> observer);
+  ~Vm();  // closes
+
+  void start();
+  void send_to_agent(std::string_view bytes);
+  // After on_captured(). The machine then goes on, or is closed.
+  Result<std::shared_ptr<const Capture>> take_capture(bool keep_running);
+  void close();
+
+  [[nodiscard]] const Generation& generation() const noexcept { return generation_; }
+  [[nodiscard]] Result<MachineStats> stats() const;
+  [[nodiscard]] std::string console_text() const { return console_.text(); }
+
+ private:
+  enum class Command { kRun, kPause, kStop };
+  using Clock = std::chrono::steady_clock;
+
+  Vm(VmConfig config, Generation generation, std::shared_ptr<VmObserver> observer)
+      : config_(std::move(config)),
+        generation_(std::move(generation)),
+        observer_(std::move(observer)) {}
+
+  // Order of creation is that of hypervisor.h: memory, interrupt controller, vCPUs.
+  Result<void> assemble(Hypervisor& hypervisor, std::unique_ptr<memory::Ram> ram,
+                        const DeviceSetState& devices);
+  Result<void> restore_cpus(const VmState& state);
+  Result<void> write_generation_page();
+
+  void vcpu_thread(std::size_t index);
+  void run_vcpu(Vcpu& vcpu);
+  // False: the machine is over.
+  bool handle_exit(VcpuExit& exit);
+  void handle_mmio(const ExitMmio& exit);
+  void handle_port(const ExitPort& exit);
+  void settle(Vcpu& vcpu);
+  // Waits until the machine goes on; false: it is over.
+  bool park();
+  void finish_capture();
+  Result<VmState> save_state();
+  void ring(wire::DoorbellCommand command);
+  void order(Command command);
+  void end(EndReason reason, std::string detail);
+  void end_after_shutdown();
+
+  const VmConfig config_;
+  const Generation generation_;
+  const std::shared_ptr<VmObserver> observer_;
+  ConsoleLog console_;
+
+  std::unique_ptr<memory::Ram> ram_;  // outlives machine_, which maps it
+  std::unique_ptr<HypervisorVm> machine_;
+  std::vector<std::unique_ptr<Vcpu>> vcpus_;
+
+  mutable std::mutex device_mutex_;
+  std::unique_ptr<DeviceSet> devices_;      // under device_mutex_
+  bool standing_still_ = false;             // under device_mutex_: from the doorbell to going on
+  std::string bytes_for_later_;             // under device_mutex_: sent to the agent meanwhile
+  std::atomic<std::uint64_t> exits_{0};
+
+  std::atomic<Command> command_{Command::kRun};
+  std::mutex control_mutex_;
+  std::condition_variable control_;
+  std::size_t parked_ = 0;                  // under control_mutex_, as all below
+  std::size_t alive_ = 0;                   // vCPU threads that have not ended
+  std::uint64_t pauses_ = 0;                // how often the machine was told to go on
+  std::optional<MachineEnd> end_;
+  std::optional<VmState> captured_;
+  Clock::time_point doorbell_time_;
+  std::mutex lifecycle_mutex_;              // start, take_capture, close: one at a time
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace spore::vm
