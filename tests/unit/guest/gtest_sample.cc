@@ -1,0 +1,31 @@
+// A GoogleTest program with a global environment, for fixture_test.cc.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+namespace {
+
+bool is_set_up = false;
+
+class Environment : public testing::Environment {
+ public:
+  void SetUp() override {
+    ASSERT_EQ(std::getenv("SAMPLE_FAILS"), nullptr) << "the set-up failed";
+    is_set_up = true;
+  }
+};
+
+[[maybe_unused]] testing::Environment* const environment =
+    testing::AddGlobalTestEnvironment(new Environment);
+
+TEST(Sample, Passes) {
+  EXPECT_TRUE(is_set_up);
+}
+TEST(Sample, PassesToo) {
+  EXPECT_TRUE(is_set_up);
+}
+TEST(Sample, PassesAlso) {
+  EXPECT_TRUE(is_set_up);
+}
+
+}  // namespace
