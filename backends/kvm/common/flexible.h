@@ -1,6 +1,7 @@
-// KVM's structures that end in an array of entries. The kernel's header declares those arrays through
-// an empty structure, which has size 0 in C and 1 in C++: in C++ the offsets, the sizes, and with them
-// the request numbers come out wrong. So they are stated here (Documentation/virt/kvm/api.rst).
+// KVM's structures that end in an array of entries. The kernel's header declares those arrays
+// through an empty structure, which has size 0 in C and 1 in C++: in C++ the offsets, the sizes,
+// and with them the request numbers come out wrong. So they are stated here
+// (Documentation/virt/kvm/api.rst).
 #pragma once
 
 #include <linux/kvm.h>

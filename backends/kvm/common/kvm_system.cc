@@ -52,8 +52,8 @@ Result<std::shared_ptr<KvmSystem>> KvmSystem::open() {
   if (!system->fd_.valid()) {
     const int error = errno;
     const std::string_view advice =
-        error == ENOENT  ? "; this host offers no KVM (no hardware virtualization, or a container "
-                           "without the device)"
+        error == ENOENT   ? "; this host offers no KVM (no hardware virtualization, or a container "
+                            "without the device)"
         : error == EACCES ? "; add yourself to the group that owns it (usually kvm)"
                           : "";
     Error opened = Error::from_errno(error, "opening /dev/kvm");

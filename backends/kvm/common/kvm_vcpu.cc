@@ -15,7 +15,9 @@ namespace spore::kvm {
 namespace {
 
 // The signal whose only work is to interrupt KVM_RUN.
-int kick_signal() { return SIGRTMIN + 1; }
+int kick_signal() {
+  return SIGRTMIN + 1;
+}
 
 void install_kick_handler() {
   static std::once_flag once;
@@ -84,10 +86,12 @@ vm::VcpuExit KvmVcpu::translate_exit() {
     case KVM_EXIT_INTERNAL_ERROR: {
       kvm_regs regs{};
       ::ioctl(fd_.get(), KVM_GET_REGS, &regs);
-      return vm::ExitFailed{fmt::format(
-          "KVM could not go on (suberror {}{}) at rip {:#x}", area.internal.suberror,
-          area.internal.suberror == KVM_INTERNAL_ERROR_EMULATION ? ", an instruction that it cannot emulate" : "",
-          regs.rip)};
+      return vm::ExitFailed{fmt::format("KVM could not go on (suberror {}{}) at rip {:#x}",
+                                        area.internal.suberror,
+                                        area.internal.suberror == KVM_INTERNAL_ERROR_EMULATION
+                                            ? ", an instruction that it cannot emulate"
+                                            : "",
+                                        regs.rip)};
     }
     default:
       return vm::ExitFailed{fmt::format("KVM stopped for a reason unknown here ({})",
@@ -108,6 +112,8 @@ void KvmVcpu::kick() {
   }
 }
 
-void KvmVcpu::clear_kick() { area().immediate_exit = 0; }
+void KvmVcpu::clear_kick() {
+  area().immediate_exit = 0;
+}
 
 }  // namespace spore::kvm

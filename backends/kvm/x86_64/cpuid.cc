@@ -1,7 +1,7 @@
-// The CPUID that a guest sees: what KVM can offer on this host, less what a captured state could not
-// carry (nested virtualization, performance counters, asynchronous page faults), with the topology of
-// one socket of `count` single-threaded cores. Leaves: Intel SDM volume 2 CPUID, AMD APM volume 3
-// appendix E, KVM's Documentation/virt/kvm/x86/cpuid.rst.
+// The CPUID that a guest sees: what KVM can offer on this host, less what a captured state could
+// not carry (nested virtualization, performance counters, asynchronous page faults), with the
+// topology of one socket of `count` single-threaded cores. Leaves: Intel SDM volume 2 CPUID, AMD
+// APM volume 3 appendix E, KVM's Documentation/virt/kvm/x86/cpuid.rst.
 #include <linux/kvm.h>
 #include <linux/kvm_para.h>
 
@@ -15,7 +15,9 @@
 namespace spore::kvm {
 namespace {
 
-constexpr std::uint32_t bit(unsigned n) { return 1u << n; }
+constexpr std::uint32_t bit(unsigned n) {
+  return 1u << n;
+}
 
 constexpr std::uint32_t kLeaf1EcxVmx = bit(5);
 constexpr std::uint32_t kLeaf1EcxX2apic = bit(21);
@@ -43,8 +45,8 @@ void adapt_leaf(kvm_cpuid_entry2& entry, const KvmSystem& system, std::uint32_t 
       if (system.has_tsc_deadline()) {
         entry.ecx |= kLeaf1EcxTscDeadline;
       }
-      entry.edx = count > 1 ? entry.edx | kLeaf1EdxHyperThreading
-                            : entry.edx & ~kLeaf1EdxHyperThreading;
+      entry.edx =
+          count > 1 ? entry.edx | kLeaf1EdxHyperThreading : entry.edx & ~kLeaf1EdxHyperThreading;
       break;
     case 0x4:  // deterministic caches: cores per package - 1, and who shares this cache
       entry.eax &= 0x3fff;

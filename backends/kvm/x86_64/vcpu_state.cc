@@ -1,8 +1,8 @@
 // Saving and restoring a vCPU's architectural state through KVM's ioctls
 // (Documentation/virt/kvm/api.rst). Order of a restore: CPUID is set at creation; system registers
-// before the local APIC (its base and mode lie in them); XCR0 after CR4; XSAVE after XCR0; the local
-// APIC before MSRs; TSC before TSC_DEADLINE, which is last of all MSRs since it arms a timer; general
-// registers before pending events; the run state at the end.
+// before the local APIC (its base and mode lie in them); XCR0 after CR4; XSAVE after XCR0; the
+// local APIC before MSRs; TSC before TSC_DEADLINE, which is last of all MSRs since it arms a timer;
+// general registers before pending events; the run state at the end.
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
 
@@ -25,8 +25,8 @@ constexpr std::uint32_t kMsrApicBase = 0x1b;
 constexpr std::uint32_t kMsrEfer = 0xc0000080;
 
 isa::Segment from_kvm(const kvm_segment& s) {
-  return {s.base,   s.limit,  s.selector, s.type,   s.dpl,    s.present != 0, s.db != 0,
-          s.s != 0, s.l != 0, s.g != 0,   s.avl != 0, s.unusable != 0};
+  return {s.base,    s.limit,  s.selector, s.type,   s.dpl,      s.present != 0,
+          s.db != 0, s.s != 0, s.l != 0,   s.g != 0, s.avl != 0, s.unusable != 0};
 }
 
 kvm_segment to_kvm(const isa::Segment& s) {
@@ -191,11 +191,12 @@ Result<void> KvmVcpu::save_msrs(isa::CpuState& state) {
 
 Result<void> KvmVcpu::restore(const isa::CpuState& state) {
   if (state.xsave.size() > system_->xsave_size() || state.lapic.size() != sizeof(kvm_lapic_state)) {
-    return fail(ErrorCode::kCorrupt,
-                fmt::format("restoring a vCPU: its XSAVE area has {} bytes (this host: {}), its local "
-                            "APIC {} (always {})",
-                            state.xsave.size(), system_->xsave_size(), state.lapic.size(),
-                            sizeof(kvm_lapic_state)));
+    return fail(
+        ErrorCode::kCorrupt,
+        fmt::format("restoring a vCPU: its XSAVE area has {} bytes (this host: {}), its local "
+                    "APIC {} (always {})",
+                    state.xsave.size(), system_->xsave_size(), state.lapic.size(),
+                    sizeof(kvm_lapic_state)));
   }
   if (state.tsc_khz != 0) {
     const int khz = ::ioctl(fd_.get(), KVM_GET_TSC_KHZ, 0);

@@ -76,7 +76,9 @@ constexpr int kReadWrite = PROT_READ | PROT_WRITE;
 
 }  // namespace
 
-std::uint64_t RamImage::resident_bytes() const { return allocated_bytes(fd()); }
+std::uint64_t RamImage::resident_bytes() const {
+  return allocated_bytes(fd());
+}
 
 Ram::Ram(base::UniqueFd file, base::Mapping mapping, const std::vector<RamPiece>& layout,
          std::shared_ptr<const RamImage> image)
@@ -115,7 +117,8 @@ Result<std::shared_ptr<const RamImage>> Ram::capture() {
 
 Result<std::shared_ptr<const RamImage>> Ram::seal_own_file() {
   // The seal against writes needs the shared mapping to be gone, so the private one comes first.
-  auto unsealed = std::make_shared<const RamImage>(base::UniqueFd(::dup(file_.get())), mapping_.size());
+  auto unsealed =
+      std::make_shared<const RamImage>(base::UniqueFd(::dup(file_.get())), mapping_.size());
   SPORE_TRY(map_image(unsealed));
   SPORE_ASSIGN(image_, seal(std::move(file_), mapping_.size()));
   return image_;
@@ -162,6 +165,8 @@ Result<std::uint64_t> Ram::private_bytes() const {
   return bytes;
 }
 
-std::uint64_t Ram::shared_bytes() const { return image_ ? image_->resident_bytes() : 0; }
+std::uint64_t Ram::shared_bytes() const {
+  return image_ ? image_->resident_bytes() : 0;
+}
 
 }  // namespace spore::memory

@@ -1,6 +1,7 @@
-// Ram: the RAM of one machine, a file in memory mapped into this process. A booting machine maps its
-// own file shared; when it is captured, that file is the snapshot (a RamImage) and nothing is copied.
-// A forked machine maps the image privately: reads share its pages, writes make pages of its own.
+// Ram: the RAM of one machine, a file in memory mapped into this process. A booting machine maps
+// its own file shared; when it is captured, that file is the snapshot (a RamImage) and nothing is
+// copied. A forked machine maps the image privately: reads share its pages, writes make pages of
+// its own.
 #pragma once
 
 #include <cstdint>
@@ -42,9 +43,9 @@ class Ram {
 
   [[nodiscard]] const GuestMemory& memory() const noexcept { return memory_; }
 
-  // Makes what RAM holds now into an image. No vCPU may run meanwhile. This RAM stays as it is, at the
-  // same addresses; its later writes are private. Copies nothing for a machine that was booted; for
-  // one that was forked, its image and its private pages become a new image.
+  // Makes what RAM holds now into an image. No vCPU may run meanwhile. This RAM stays as it is, at
+  // the same addresses; its later writes are private. Copies nothing for a machine that was booted;
+  // for one that was forked, its image and its private pages become a new image.
   Result<std::shared_ptr<const RamImage>> capture();
 
   // Host memory that belongs to this machine alone.

@@ -16,9 +16,8 @@ Result<std::unique_ptr<DeviceSet>> DeviceSet::create(DeviceSetOptions options,
                                                      const memory::GuestMemory& memory,
                                                      const DeviceSetState& state) {
   std::unique_ptr<DeviceSet> set(new DeviceSet(std::move(options)));
-  SPORE_ASSIGN(set->platform_,
-               isa::Platform::create({set->options_.console, set->options_.msi}, state.platform,
-                                     set->mmio_, set->ports_));
+  SPORE_ASSIGN(set->platform_, isa::Platform::create({set->options_.console, set->options_.msi},
+                                                     state.platform, set->mmio_, set->ports_));
   set->generation_ =
       std::make_unique<devices::GenerationDevice>(set->options_.doorbell, state.generation);
   set->generation_line_ = set->platform_->line(isa::kGsiGeneration);
@@ -36,11 +35,11 @@ Result<void> DeviceSet::add_slots(const memory::GuestMemory& memory, const Devic
     SPORE_ASSIGN(auto device, make_device(slot, state));
     bus::IoHandler* handler = nullptr;
     if (device) {
-      const auto slot_state = state.slots.empty() ? virtio::MmioTransportState{} : state.slots[slot];
-      SPORE_ASSIGN(transports_[slot],
-                   virtio::MmioTransport::create(std::move(device), memory,
-                                                 platform_->line(isa::kGsiFirstSlot + slot),
-                                                 slot_state));
+      const auto slot_state =
+          state.slots.empty() ? virtio::MmioTransportState{} : state.slots[slot];
+      SPORE_ASSIGN(transports_[slot], virtio::MmioTransport::create(
+                                          std::move(device), memory,
+                                          platform_->line(isa::kGsiFirstSlot + slot), slot_state));
       handler = transports_[slot].get();
     } else {
       handler = empty_slots_.emplace_back(std::make_unique<virtio::EmptyMmioSlot>()).get();
@@ -86,7 +85,9 @@ void DeviceSet::resume() {
   }
 }
 
-void DeviceSet::notify_generation() { generation_line_->trigger(); }
+void DeviceSet::notify_generation() {
+  generation_line_->trigger();
+}
 
 void DeviceSet::send_to_agent(std::string_view bytes) {
   if (agent_.empty()) {

@@ -1,5 +1,5 @@
-// DeviceSet: all devices of one machine on their buses. The list of what a machine has is here, once:
-// a new virtio device is one line in kSlots' table and one factory (device_set.cc).
+// DeviceSet: all devices of one machine on their buses. The list of what a machine has is here,
+// once: a new virtio device is one line in kSlots' table and one factory (device_set.cc).
 //
 // Not thread-safe: everything comes with the machine's device lock held.
 #pragma once
@@ -72,9 +72,10 @@ class DeviceSet final : private virtio::VsockListener {
   std::unique_ptr<isa::Platform> platform_;
   std::unique_ptr<devices::GenerationDevice> generation_;
   std::unique_ptr<bus::InterruptLine> generation_line_;
-  std::vector<std::unique_ptr<virtio::MmioTransport>> transports_;  // by slot; null for an empty one
+  std::vector<std::unique_ptr<virtio::MmioTransport>>
+      transports_;  // by slot; null for an empty one
   std::vector<std::unique_ptr<virtio::EmptyMmioSlot>> empty_slots_;
-  virtio::VsockDevice* vsock_ = nullptr;  // owned by its transport
+  virtio::VsockDevice* vsock_ = nullptr;     // owned by its transport
   std::vector<virtio::ConnectionId> agent_;  // the agent's stream: none, or one
   std::string unsent_;
 };

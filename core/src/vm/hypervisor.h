@@ -1,6 +1,6 @@
 // Hypervisor, HypervisorVm, Vcpu: what a backend must provide; everything above is the same for all
-// of them. The run loop, devices and capture are in core, once. A new backend implements these three
-// and passes tests/contract/.
+// of them. The run loop, devices and capture are in core, once. A new backend implements these
+// three and passes tests/contract/.
 #pragma once
 
 #include <cstddef>
@@ -43,8 +43,8 @@ class Vcpu {
   virtual ~Vcpu() = default;
   virtual VcpuExit run() = 0;
   // Finishes the instruction of the last MMIO or port exit without running further ones; to be
-  // repeated until it gives ExitInterrupted (a wide access has several exits). Needed before save(): a
-  // state saved in the middle of an instruction replays the access in every child.
+  // repeated until it gives ExitInterrupted (a wide access has several exits). Needed before
+  // save(): a state saved in the middle of an instruction replays the access in every child.
   virtual VcpuExit settle() = 0;
   // Makes a run() that is under way, or else the next one, return ExitInterrupted soon.
   virtual void kick() = 0;
@@ -62,9 +62,9 @@ struct VmClock {
 class HypervisorVm {
  public:
   virtual ~HypervisorVm() = default;
-  // Makes `bytes` the guest's RAM at `address`. All memory is mapped before the interrupt controller
-  // or a vCPU is made (mapping it later costs a grace period of the host kernel). Slots are numbered
-  // by the caller, from 0. The bytes must outlive this object.
+  // Makes `bytes` the guest's RAM at `address`. All memory is mapped before the interrupt
+  // controller or a vCPU is made (mapping it later costs a grace period of the host kernel). Slots
+  // are numbered by the caller, from 0. The bytes must outlive this object.
   virtual Result<void> map_memory(std::uint32_t slot, std::uint64_t address,
                                   std::span<std::byte> bytes) = 0;
   virtual Result<void> create_interrupt_controller() = 0;

@@ -16,15 +16,16 @@ Result<void> check_config(const VmConfig& config) {
   constexpr std::uint64_t kUnit = 1024 * 1024;
   if (config.memory_bytes < isa::kMinMemory || config.memory_bytes > isa::kMaxMemory ||
       config.memory_bytes % kUnit != 0) {
-    return fail(ErrorCode::kInvalidArgument,
-                fmt::format("a machine has {} to {} MiB of memory, a whole number of MiB; asked for "
-                            "{:.1f} MiB",
-                            isa::kMinMemory / kUnit, isa::kMaxMemory / kUnit,
-                            static_cast<double>(config.memory_bytes) / kUnit));
+    return fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("a machine has {} to {} MiB of memory, a whole number of MiB; asked for "
+                    "{:.1f} MiB",
+                    isa::kMinMemory / kUnit, isa::kMaxMemory / kUnit,
+                    static_cast<double>(config.memory_bytes) / kUnit));
   }
   if (config.cpus < 1 || config.cpus > isa::kMaxCpus) {
-    return fail(ErrorCode::kInvalidArgument,
-                fmt::format("a machine has 1 to {} CPUs; asked for {}", isa::kMaxCpus, config.cpus));
+    return fail(ErrorCode::kInvalidArgument, fmt::format("a machine has 1 to {} CPUs; asked for {}",
+                                                         isa::kMaxCpus, config.cpus));
   }
   if (config.images.size() > isa::kMaxBlockDevices) {
     return fail(ErrorCode::kInvalidArgument,
@@ -52,8 +53,7 @@ Result<std::unique_ptr<Vm>> Vm::boot(Hypervisor& hypervisor, const VmConfig& con
 
 Result<std::unique_ptr<Vm>> Vm::fork(Hypervisor& hypervisor,
                                      const std::shared_ptr<const Capture>& capture,
-                                     Generation generation,
-                                     std::shared_ptr<VmObserver> observer) {
+                                     Generation generation, std::shared_ptr<VmObserver> observer) {
   std::unique_ptr<Vm> vm(new Vm(capture->config, std::move(generation), std::move(observer)));
   SPORE_ASSIGN(auto ram, memory::Ram::fork(capture->ram, isa::ram_layout(capture->ram->size())));
   DeviceSetState devices = capture->state.devices;
@@ -67,7 +67,9 @@ Result<std::unique_ptr<Vm>> Vm::fork(Hypervisor& hypervisor,
   return vm;
 }
 
-Vm::~Vm() { close(); }
+Vm::~Vm() {
+  close();
+}
 
 Result<void> Vm::assemble(Hypervisor& hypervisor, std::unique_ptr<memory::Ram> ram,
                           const DeviceSetState& devices) {

@@ -29,7 +29,8 @@
 
 namespace spore::vm {
 
-// Called from vCPU threads with the device lock held (on_agent_bytes) or none; must not call the Vm.
+// Called from vCPU threads with the device lock held (on_agent_bytes) or none; must not call the
+// Vm.
 class VmObserver {
  public:
   virtual ~VmObserver() = default;
@@ -123,21 +124,21 @@ class Vm {
   std::vector<std::unique_ptr<Vcpu>> vcpus_;
 
   mutable std::mutex device_mutex_;
-  std::unique_ptr<DeviceSet> devices_;      // under device_mutex_
-  bool standing_still_ = false;             // under device_mutex_: from the doorbell to going on
-  std::string bytes_for_later_;             // under device_mutex_: sent to the agent meanwhile
+  std::unique_ptr<DeviceSet> devices_;  // under device_mutex_
+  bool standing_still_ = false;         // under device_mutex_: from the doorbell to going on
+  std::string bytes_for_later_;         // under device_mutex_: sent to the agent meanwhile
   std::atomic<std::uint64_t> exits_{0};
 
   std::atomic<Command> command_{Command::kRun};
   std::mutex control_mutex_;
   std::condition_variable control_;
-  std::size_t parked_ = 0;                  // under control_mutex_, as all below
-  std::size_t alive_ = 0;                   // vCPU threads that have not ended
-  std::uint64_t pauses_ = 0;                // how often the machine was told to go on
+  std::size_t parked_ = 0;    // under control_mutex_, as all below
+  std::size_t alive_ = 0;     // vCPU threads that have not ended
+  std::uint64_t pauses_ = 0;  // how often the machine was told to go on
   std::optional<MachineEnd> end_;
   std::optional<VmState> captured_;
   Clock::time_point doorbell_time_;
-  std::mutex lifecycle_mutex_;              // start, take_capture, close: one at a time
+  std::mutex lifecycle_mutex_;  // start, take_capture, close: one at a time
   std::vector<std::thread> threads_;
 };
 

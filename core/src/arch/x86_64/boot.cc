@@ -36,8 +36,9 @@ bool copy_out(std::span<const std::byte> bytes, std::uint64_t offset, T& value) 
 }
 
 tl::unexpected<Error> bad_kernel(std::string_view why) {
-  return fail(ErrorCode::kInvalidArgument,
-              fmt::format("loading the guest kernel: {}; give a distribution's x86_64 kernel", why));
+  return fail(
+      ErrorCode::kInvalidArgument,
+      fmt::format("loading the guest kernel: {}; give a distribution's x86_64 kernel", why));
 }
 
 struct LoadedKernel {
@@ -70,9 +71,10 @@ Result<LoadedKernel> load_elf(const memory::GuestMemory& memory, std::span<const
     }
     const auto target = memory.writable(segment.p_paddr, segment.p_memsz);
     if (!target) {
-      return fail(ErrorCode::kInvalidArgument,
-                  fmt::format("loading the guest kernel: memory too small, it needs RAM up to {} MiB",
-                              (segment.p_paddr + segment.p_memsz + kWorkingMemory) / kMiB + 1));
+      return fail(
+          ErrorCode::kInvalidArgument,
+          fmt::format("loading the guest kernel: memory too small, it needs RAM up to {} MiB",
+                      (segment.p_paddr + segment.p_memsz + kWorkingMemory) / kMiB + 1));
     }
     std::memcpy(target->data(), file.data() + segment.p_offset, segment.p_filesz);
     loaded.end = std::max(loaded.end, segment.p_paddr + segment.p_memsz);
@@ -164,7 +166,8 @@ std::vector<memory::RamPiece> ram_layout(std::uint64_t bytes) {
 }
 
 std::string board_command_line() {
-  // A triple fault is how this board resets: it has neither a keyboard controller nor a reset register.
+  // A triple fault is how this board resets: it has neither a keyboard controller nor a reset
+  // register.
   return fmt::format(
       "console=ttyS0 8250.nr_uarts=1 panic=-1 reboot=t pci=off i8042.noprobe no_timer_check "
       "tsc=reliable rdinit=/init spore.generation={:x},{:x}",
@@ -182,8 +185,8 @@ Result<void> load_linux(const memory::GuestMemory& memory, std::uint32_t cpus,
                 fmt::format("the kernel command line has {} bytes, {} fit", command_line.size(),
                             kCommandLineMax - 1));
   }
-  SPORE_CHECK(memory.write(kCommandLineAddress,
-                           std::as_bytes(std::span(command_line.c_str(), command_line.size() + 1))));
+  SPORE_CHECK(memory.write(kCommandLineAddress, std::as_bytes(std::span(command_line.c_str(),
+                                                                        command_line.size() + 1))));
   const memory::GuestAddress rsdp = write_acpi_tables(memory, cpus);
   write_boot_params(memory, rsdp, initramfs, image.initramfs.size(), command_line.size());
 

@@ -9,7 +9,8 @@
 //   0xfec0_0000  IOAPIC            0xfee0_0000  local APICs
 //   0x1_0000_0000  the rest of RAM
 //
-// I/O ports: 0x3f8 serial. Interrupts: GSI 4 serial, 5 to 13 virtio slots, 14 generation (ACPI GED).
+// I/O ports: 0x3f8 serial. Interrupts: GSI 4 serial, 5 to 13 virtio slots, 14 generation (ACPI
+// GED).
 #pragma once
 
 #include <cstddef>

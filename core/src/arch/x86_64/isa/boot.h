@@ -1,6 +1,6 @@
 // Direct boot of a Linux kernel: the ELF vmlinux is loaded where its headers say and entered by the
-// 64-bit boot protocol (Documentation/x86/boot.rst), with an initramfs and a command line. The bytes
-// of the kernel come from a file and are checked.
+// 64-bit boot protocol (Documentation/x86/boot.rst), with an initramfs and a command line. The
+// bytes of the kernel come from a file and are checked.
 #pragma once
 
 #include <cstddef>
@@ -15,14 +15,14 @@
 namespace spore::isa {
 
 struct BootImage {
-  std::span<const std::byte> kernel;     // ELF vmlinux
+  std::span<const std::byte> kernel;  // ELF vmlinux
   std::span<const std::byte> initramfs;
-  std::string command_line;              // what this board adds comes in front
+  std::string command_line;  // what this board adds comes in front
 };
 
 // Writes kernel, initramfs, tables and boot parameters into memory, and changes `first_cpu` (as the
-// hypervisor made it) so that it enters the kernel. Too little memory is kInvalidArgument and says how
-// much is needed.
+// hypervisor made it) so that it enters the kernel. Too little memory is kInvalidArgument and says
+// how much is needed.
 Result<void> load_linux(const memory::GuestMemory& memory, std::uint32_t cpus,
                         const BootImage& image, CpuState& first_cpu);
 

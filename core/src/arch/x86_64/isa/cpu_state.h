@@ -95,8 +95,22 @@ struct CpuState {
 };
 
 enum Gpr : std::size_t {
-  kRax, kRbx, kRcx, kRdx, kRsi, kRdi, kRsp, kRbp,
-  kR8, kR9, kR10, kR11, kR12, kR13, kR14, kR15,
+  kRax,
+  kRbx,
+  kRcx,
+  kRdx,
+  kRsi,
+  kRdi,
+  kRsp,
+  kRbp,
+  kR8,
+  kR9,
+  kR10,
+  kR11,
+  kR12,
+  kR13,
+  kR14,
+  kR15,
 };
 
 }  // namespace spore::isa
