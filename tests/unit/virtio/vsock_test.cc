@@ -1,0 +1,544 @@
+#include "virtio/vsock.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <functional>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "support/state_round_trip.h"
+#include "support/virtio_driver_fake.h"
+#include "virtio/mmio_transport.h"
+
+namespace spore::virtio {
+namespace {
+
+using testing::CountingLine;
+using testing::GuestRam;
+using ::testing::Test;
+using testing::VirtioDriverFake;
+
+constexpr std::uint32_t kPort = 1024;
+constexpr std::uint32_t kGuestCredit = 64 * 1024;
+constexpr std::uint32_t kRxBuffer = 4096;
+constexpr ConnectionId kId{5000, kPort};
+
+class RecordingListener final : public VsockListener {
+ public:
+  void on_connected(ConnectionId id) override { connected.push_back(id); }
+  void on_bytes(ConnectionId id, std::string_view bytes) override {
+    received[id] += bytes;
+    if (answer) {
+      answer(id, bytes);
+    }
+  }
+  void on_closed(ConnectionId id) override { closed.push_back(id); }
+
+  std::vector<ConnectionId> connected;
+  std::vector<ConnectionId> closed;
+  std::map<ConnectionId, std::string> received;
+  std::function<void(ConnectionId, std::string_view)> answer;
+};
+
+struct Packet {
+  VsockHeader header;
+  std::string payload;
+};
+
+// A machine with the device alone, and the guest's driver.
+class Machine {
+ public:
+  Machine(GuestRam& ram, RecordingListener& listener, const VsockState& state,
+          const MmioTransportState& transport_state) {
+    VsockOptions options;
+    options.listeners[kPort] = &listener;
+    auto device = std::move(*VsockDevice::create(std::move(options), state));
+    vsock = device.get();
+    transport = std::move(*MmioTransport::create(
+        std::move(device), ram.memory(), std::make_unique<CountingLine>(edges), transport_state));
+  }
+  unsigned edges = 0;
+  VsockDevice* vsock = nullptr;
+  std::unique_ptr<MmioTransport> transport;
+};
+
+class VsockTest : public Test {
+ protected:
+  VsockTest() {
+    EXPECT_TRUE(driver_.start(kFeatureVersion1 | kFeatureEventIdx));
+    tx_ = driver_.allocate(sizeof(VsockHeader) + 128 * 1024);
+  }
+
+  void give_buffers(unsigned count, std::uint32_t size = kRxBuffer) {
+    for (unsigned i = 0; i < count; ++i) {
+      // As Linux 6.1 does: the header apart from the payload.
+      const std::uint64_t address = driver_.allocate(sizeof(VsockHeader) + size);
+      rx_[driver_.add(kVsockRxQueue, {{address, sizeof(VsockHeader), true},
+                                      {address + sizeof(VsockHeader), size, true}})] = address;
+    }
+  }
+  void kick_rx() { driver_.kick(kVsockRxQueue); }
+
+  VsockHeader header(std::uint16_t op, ConnectionId id = kId) {
+    VsockHeader header;
+    header.source_cid = 3;
+    header.target_cid = 2;
+    header.source_port = id.guest_port;
+    header.target_port = id.host_port;
+    header.type = kVsockTypeStream;
+    header.op = op;
+    header.buf_alloc = kGuestCredit;
+    header.fwd_cnt = consumed_;
+    return header;
+  }
+
+  void transmit(VsockHeader header, std::string_view payload = {}) {
+    header.length = static_cast<std::uint32_t>(payload.size());
+    transmit_raw(header, payload);
+  }
+  void transmit_raw(const VsockHeader& header, std::string_view payload) {
+    ASSERT_TRUE(ram_.memory().store(tx_, header));
+    ASSERT_TRUE(ram_.memory().write(tx_ + sizeof(header), std::as_bytes(std::span(payload))));
+    driver_.add(kVsockTxQueue,
+                {{tx_, sizeof(header)},
+                 {tx_ + sizeof(header), static_cast<std::uint32_t>(payload.size())}});
+    driver_.kick(kVsockTxQueue);
+    EXPECT_TRUE(driver_.take_used(kVsockTxQueue));
+  }
+
+  std::vector<Packet> packets() {
+    std::vector<Packet> all;
+    while (const auto used = driver_.take_used(kVsockRxQueue)) {
+      const std::uint64_t address = rx_.at(static_cast<std::uint16_t>(used->id));
+      Packet packet;
+      if (used->length >= sizeof(VsockHeader)) {
+        packet.header = *ram_.memory().load<VsockHeader>(address);
+        packet.payload =
+            driver_.bytes_at(address + sizeof(VsockHeader), used->length - sizeof(VsockHeader));
+        EXPECT_EQ(packet.header.length, packet.payload.size());
+      }
+      all.push_back(std::move(packet));
+    }
+    return all;
+  }
+  Packet only_packet() {
+    auto all = packets();
+    EXPECT_EQ(all.size(), 1U);
+    return all.empty() ? Packet{} : all.front();
+  }
+  void connect(ConnectionId id = kId) {
+    transmit(header(kVsockOpRequest, id));
+    EXPECT_EQ(only_packet().header.op, kVsockOpResponse);
+  }
+
+  GuestRam ram_{8 << 20};
+  RecordingListener listener_;
+  Machine machine_{ram_, listener_, {}, {}};
+  VsockDevice& vsock_ = *machine_.vsock;
+  VirtioDriverFake driver_{*machine_.transport, ram_};
+  std::map<std::uint16_t, std::uint64_t> rx_;
+  std::uint64_t tx_ = 0;
+  std::uint32_t consumed_ = 0;  // by the guest
+};
+
+TEST_F(VsockTest, HasTheGuestsCid) {
+  EXPECT_EQ(driver_.read(kDeviceId), 19U);
+  EXPECT_EQ(driver_.read_config<std::uint64_t>(0), 3U);
+  EXPECT_EQ(driver_.read_config<std::uint32_t>(4), 0U);
+}
+
+TEST_F(VsockTest, ConnectsToARegisteredPort) {
+  give_buffers(4);
+  transmit(header(kVsockOpRequest));
+  const Packet packet = only_packet();
+  EXPECT_EQ(packet.header.op, kVsockOpResponse);
+  EXPECT_EQ(packet.header.source_cid, 2U);
+  EXPECT_EQ(packet.header.target_cid, 3U);
+  EXPECT_EQ(packet.header.source_port, kPort);
+  EXPECT_EQ(packet.header.target_port, 5000U);
+  EXPECT_EQ(packet.header.type, kVsockTypeStream);
+  EXPECT_EQ(packet.header.buf_alloc, VsockDevice::kBufferSize);
+  EXPECT_EQ(listener_.connected, std::vector<ConnectionId>{kId});
+  EXPECT_EQ(vsock_.connections(), std::vector<ConnectionId>{kId});
+}
+
+TEST_F(VsockTest, ResetsWhatItDoesNotKnow) {
+  give_buffers(8);
+  auto other_port = header(kVsockOpRequest);
+  other_port.target_port = 99;
+  auto other_cid = header(kVsockOpRequest);
+  other_cid.target_cid = 77;
+  auto seqpacket = header(kVsockOpRequest);
+  seqpacket.type = 2;
+  for (const auto& bad : {other_port, other_cid, seqpacket, header(kVsockOpData),
+                          header(kVsockOpInvalid), header(99)}) {
+    transmit(bad);
+    const Packet packet = only_packet();
+    EXPECT_EQ(packet.header.op, kVsockOpReset);
+    EXPECT_EQ(packet.header.source_port, bad.target_port);
+    EXPECT_EQ(packet.header.source_cid, bad.target_cid);
+    EXPECT_EQ(packet.header.target_port, 5000U);
+    EXPECT_EQ(packet.header.type, bad.type);
+  }
+  transmit(header(kVsockOpReset));
+  EXPECT_TRUE(packets().empty());
+  EXPECT_TRUE(listener_.connected.empty());
+}
+
+TEST_F(VsockTest, DropsPacketsThatLie) {
+  give_buffers(4);
+  connect();
+  auto stranger = header(kVsockOpData);
+  stranger.source_cid = 4;
+  transmit(stranger, "abc");
+  auto long_one = header(kVsockOpData);
+  long_one.length = 4;
+  transmit_raw(long_one, "abc");
+  driver_.add(kVsockTxQueue, {{tx_, sizeof(VsockHeader) - 1}});
+  driver_.kick(kVsockTxQueue);
+  EXPECT_EQ(vsock_.dropped_packets(), 3U);
+  EXPECT_TRUE(listener_.received.empty());
+  EXPECT_TRUE(packets().empty());
+}
+
+TEST_F(VsockTest, CarriesBytesBothWays) {
+  give_buffers(4);
+  connect();
+  listener_.answer = [this](ConnectionId id, std::string_view bytes) {
+    vsock_.send(id, "re:" + std::string(bytes));
+  };
+  transmit(header(kVsockOpData), "hello");
+  EXPECT_EQ(listener_.received[kId], "hello");
+  const Packet packet = only_packet();
+  EXPECT_EQ(packet.header.op, kVsockOpData);
+  EXPECT_EQ(packet.payload, "re:hello");
+  EXPECT_EQ(packet.header.fwd_cnt, 5U);
+}
+
+TEST_F(VsockTest, TellsCreditBeforeTheGuestRunsOut) {
+  give_buffers(8);
+  connect();
+  const std::string half(VsockDevice::kBufferSize / 2 / 8, 'x');
+  for (int i = 0; i < 7; ++i) {
+    transmit(header(kVsockOpData), half);
+    EXPECT_TRUE(packets().empty());
+  }
+  transmit(header(kVsockOpData), half);
+  const Packet update = only_packet();
+  EXPECT_EQ(update.header.op, kVsockOpCreditUpdate);
+  EXPECT_EQ(update.header.fwd_cnt, VsockDevice::kBufferSize / 2);
+  transmit(header(kVsockOpCreditRequest));
+  EXPECT_EQ(only_packet().header.op, kVsockOpCreditUpdate);
+}
+
+TEST_F(VsockTest, SendsNoMoreThanTheGuestsCredit) {
+  give_buffers(40);
+  connect();
+  std::string data(kGuestCredit + 10, 'a');
+  for (std::size_t i = 0; i < data.size(); ++i) {
+    data[i] = static_cast<char>(i * 7);
+  }
+  vsock_.send(kId, data);
+  std::string got;
+  auto all = packets();
+  ASSERT_EQ(all.size(), kGuestCredit / kRxBuffer + 1);
+  EXPECT_EQ(all.back().header.op, kVsockOpCreditRequest);
+  for (const Packet& packet : all) {
+    got += packet.payload;
+  }
+  EXPECT_EQ(got, data.substr(0, kGuestCredit));
+  EXPECT_EQ(vsock_.unsent_bytes(kId), 10U);
+  transmit(header(kVsockOpCreditUpdate));  // nothing new: not asked again
+  EXPECT_TRUE(packets().empty());
+  consumed_ = 4;
+  transmit(header(kVsockOpCreditUpdate));
+  all = packets();
+  ASSERT_EQ(all.size(), 2U);
+  EXPECT_EQ(all[0].payload, data.substr(kGuestCredit, 4));
+  EXPECT_EQ(all[1].header.op, kVsockOpCreditRequest);
+  consumed_ = kGuestCredit + 4;
+  transmit(header(kVsockOpCreditUpdate));
+  EXPECT_EQ(only_packet().payload, data.substr(kGuestCredit + 4));
+  EXPECT_EQ(vsock_.unsent_bytes(kId), 0U);
+}
+
+TEST_F(VsockTest, GoesOnWhenTheGuestGivesBuffers) {
+  give_buffers(1);
+  connect();
+  vsock_.send(kId, "first ");
+  vsock_.send(kId, "second");
+  EXPECT_TRUE(packets().empty());
+  const unsigned edges = machine_.edges;
+  driver_.set_used_event(kVsockRxQueue, driver_.queue(kVsockRxQueue).next_used);
+  give_buffers(2);
+  kick_rx();
+  EXPECT_EQ(only_packet().payload, "first second");
+  EXPECT_EQ(machine_.edges, edges + 1);
+}
+
+TEST_F(VsockTest, AsksForBufferNotificationsOnlyWhenItNeedsBuffers) {
+  give_buffers(8);
+  connect();
+  vsock_.send(kId, "x");
+  EXPECT_EQ(driver_.available_event(kVsockRxQueue), 0U);
+  for (int i = 0; i < 7; ++i) {
+    vsock_.send(kId, "x");
+  }
+  EXPECT_EQ(driver_.available_event(kVsockRxQueue), 8U);
+}
+
+TEST_F(VsockTest, UselessBuffersComeBackEmpty) {
+  rx_[driver_.add(kVsockRxQueue, {{driver_.allocate(44), 44, true}})] = GuestRam::kBase;
+  give_buffers(1);
+  transmit(header(kVsockOpRequest));
+  const auto all = packets();
+  ASSERT_EQ(all.size(), 2U);
+  EXPECT_EQ(all[0].header.op, kVsockOpInvalid);
+  EXPECT_EQ(all[1].header.op, kVsockOpResponse);
+}
+
+TEST_F(VsockTest, CreditThatMakesNoSenseSendsNothing) {
+  give_buffers(4);
+  connect();
+  auto lie = header(kVsockOpCreditUpdate);
+  lie.fwd_cnt = 100;  // of 0 bytes sent
+  lie.buf_alloc = 50;
+  transmit(lie);
+  vsock_.send(kId, "abc");
+  EXPECT_EQ(only_packet().header.op, kVsockOpCreditRequest);
+}
+
+TEST_F(VsockTest, GuestClosesInOrder) {
+  give_buffers(4);
+  connect();
+  auto half = header(kVsockOpShutdown);
+  half.flags = kVsockShutdownSend;
+  transmit(half);
+  vsock_.send(kId, "still");
+  EXPECT_EQ(only_packet().payload, "still");
+  auto end = header(kVsockOpShutdown);
+  end.flags = kVsockShutdownBoth;
+  transmit(end);
+  EXPECT_EQ(only_packet().header.op, kVsockOpReset);
+  EXPECT_EQ(listener_.closed, std::vector<ConnectionId>{kId});
+  EXPECT_TRUE(vsock_.connections().empty());
+  vsock_.send(kId, "lost");
+  vsock_.close(kId);
+  EXPECT_TRUE(packets().empty());
+}
+
+TEST_F(VsockTest, GuestResets) {
+  give_buffers(4);
+  connect();
+  transmit(header(kVsockOpReset));
+  EXPECT_EQ(listener_.closed, std::vector<ConnectionId>{kId});
+  EXPECT_TRUE(packets().empty());
+}
+
+TEST_F(VsockTest, HostClosesAfterItsLastByte) {
+  give_buffers(2);
+  connect();
+  vsock_.send(kId, std::string(kRxBuffer + 1, 'z'));
+  vsock_.close(kId);
+  EXPECT_EQ(only_packet().payload.size(), kRxBuffer);
+  give_buffers(4);
+  kick_rx();
+  const auto all = packets();
+  ASSERT_EQ(all.size(), 2U);
+  EXPECT_EQ(all[0].payload, "z");
+  EXPECT_EQ(all[1].header.op, kVsockOpShutdown);
+  EXPECT_EQ(all[1].header.flags, kVsockShutdownBoth);
+  transmit(header(kVsockOpData), "ignored");
+  transmit(header(kVsockOpReset));
+  EXPECT_TRUE(listener_.closed.empty());
+  EXPECT_TRUE(listener_.received.empty());
+  EXPECT_TRUE(vsock_.state().connections.empty());
+}
+
+TEST_F(VsockTest, APortCanBeUsedAnewWhileTheOldEndIsClosing) {
+  give_buffers(4);
+  connect();
+  vsock_.close(kId);
+  EXPECT_EQ(only_packet().header.op, kVsockOpShutdown);
+  connect();
+  EXPECT_EQ(listener_.connected.size(), 2U);
+}
+
+TEST_F(VsockTest, ASecondRequestOrBadOpResets) {
+  give_buffers(8);
+  for (const std::uint16_t op : {kVsockOpRequest, kVsockOpResponse, kVsockOpInvalid}) {
+    connect();
+    transmit(header(op));
+    EXPECT_EQ(only_packet().header.op, kVsockOpReset);
+    EXPECT_TRUE(vsock_.connections().empty());
+  }
+  EXPECT_EQ(listener_.closed.size(), 3U);
+}
+
+TEST_F(VsockTest, BoundsConnectionsAndUndeliverableResets) {
+  for (std::uint32_t port = 1; port <= 3000; ++port) {
+    transmit(header(kVsockOpRequest, {port, kPort}));
+  }
+  EXPECT_EQ(vsock_.connections().size(), VsockDevice::kMaxConnections);
+  EXPECT_EQ(vsock_.state().resets.size(), VsockDevice::kMaxResets);
+  EXPECT_GT(vsock_.dropped_packets(), 0U);
+}
+
+TEST_F(VsockTest, DriverResetClosesEverything) {
+  give_buffers(4);
+  connect();
+  driver_.write(kStatus, 0);
+  EXPECT_EQ(listener_.closed, std::vector<ConnectionId>{kId});
+  EXPECT_EQ(vsock_.state(), VsockState{});
+  vsock_.send(kId, "lost");
+}
+
+TEST_F(VsockTest, ConnectionsSurviveAForkExactly) {
+  give_buffers(3);
+  connect();
+  transmit(header(kVsockOpData), "before");
+  vsock_.send(kId, std::string(100, 'p'));
+  EXPECT_EQ(only_packet().payload.size(), 100U);
+  vsock_.send(kId, std::string(kRxBuffer, 'q'));
+  EXPECT_EQ(only_packet().payload.size(), kRxBuffer);
+  vsock_.send(kId, "waiting");  // no buffer left
+
+  const VsockState saved = testing::through_cbor(vsock_.state());
+  const MmioTransportState saved_transport = machine_.transport->state();
+  ASSERT_EQ(saved.connections.size(), 1U);
+  EXPECT_EQ(saved.connections[0].sent, 100 + kRxBuffer);
+  EXPECT_EQ(saved.connections[0].forwarded, 6U);
+  EXPECT_EQ(std::string(saved.connections[0].unsent.begin(), saved.connections[0].unsent.end()),
+            "waiting");
+
+  RecordingListener heir;
+  Machine child(ram_, heir, saved, saved_transport);
+  EXPECT_EQ(child.vsock->state(), saved);
+  EXPECT_EQ(child.vsock->connections(), std::vector<ConnectionId>{kId});
+  child.transport->resume();
+  EXPECT_TRUE(heir.connected.empty());
+  driver_.move_to(*child.transport, ram_);
+  transmit(header(kVsockOpData), "after");
+  EXPECT_EQ(heir.received[kId], "after");
+  child.vsock->send(kId, "!");
+  give_buffers(1);
+  kick_rx();
+  const Packet packet = only_packet();
+  EXPECT_EQ(packet.payload, "waiting!");
+  EXPECT_EQ(packet.header.fwd_cnt, 11U);
+}
+
+TEST_F(VsockTest, InheritedConnectionsWithoutAListenerAreReset) {
+  give_buffers(3);
+  connect();
+  VsockState saved = vsock_.state();
+  saved.connections[0].host_port = 9;
+  Machine child(ram_, listener_, saved, machine_.transport->state());
+  EXPECT_TRUE(child.vsock->connections().empty());
+  driver_.move_to(*child.transport, ram_);
+  EXPECT_TRUE(packets().empty());
+  child.transport->resume();
+  const Packet packet = only_packet();
+  EXPECT_EQ(packet.header.op, kVsockOpReset);
+  EXPECT_EQ(packet.header.source_port, 9U);
+}
+
+VsockState example_state() {
+  VsockState state;
+  VsockConnectionState& one = state.connections.emplace_back();
+  one.guest_port = 5000;
+  one.host_port = kPort;
+  one.forwarded = 0xfffffff0;
+  one.forwarded_told = 0xffffff00;
+  one.sent = 7;
+  one.peer_buf_alloc = 262144;
+  one.peer_fwd_cnt = 0xffffffff;
+  one.peer_shutdown = kVsockShutdownSend;
+  one.credit_requested = true;
+  one.unsent = {0, 255, 'a'};
+  VsockConnectionState& two = state.connections.emplace_back();
+  two.guest_port = 5001;
+  two.host_port = kPort;
+  two.closing = true;
+  two.shutdown_sent = true;
+  state.resets.push_back({77, 6000, 99, 2});
+  return state;
+}
+
+TEST(VsockStateTest, KeepsItsForm) {
+  const VsockState state = example_state();
+  EXPECT_EQ(testing::through_json(state), state);
+  EXPECT_EQ(testing::through_cbor(state), state);
+  testing::expect_golden(state, "virtio_vsock.json");
+}
+
+TEST(VsockStateTest, RestoresExactlyOrRefuses) {
+  RecordingListener listener;
+  const VsockOptions options{3, {{kPort, &listener}}};
+  auto device = VsockDevice::create(options, example_state());
+  ASSERT_TRUE(device);
+  EXPECT_EQ((*device)->state(), example_state());
+  struct Case {
+    std::function<void(VsockState&)> damage;
+    std::string field;
+  };
+  const std::vector<Case> cases = {
+      {[](auto& state) { state.connections[1].guest_port = 5000; }, "connections[1]"},
+      {[](auto& state) { state.connections[1].guest_port = 1; }, "connections[1]"},
+      {[](auto& state) { state.connections[0].peer_shutdown = 3; }, "peer_shutdown"},
+      {[](auto& state) { state.connections[1].closing = false; }, "shutdown_sent"},
+      {[](auto& state) { state.connections[1].unsent = {1}; }, "shutdown_sent"},
+      {[](auto& state) { state.resets.resize(5000); }, "resets"},
+      {[](auto& state) { state.connections.resize(5000); }, "connections"},
+  };
+  for (const Case& bad : cases) {
+    VsockState state = example_state();
+    bad.damage(state);
+    const auto refused = VsockDevice::create(options, state);
+    ASSERT_FALSE(refused) << bad.field;
+    EXPECT_EQ(refused.error().code(), ErrorCode::kCorrupt);
+    EXPECT_NE(refused.error().message().find(bad.field), std::string::npos);
+  }
+}
+
+TEST_F(VsockTest, MutatedPacketsNeverBreakTheDevice) {
+  std::mt19937_64 random(42);  // NOLINT: the same every time
+  give_buffers(32);
+  const ConnectionId ids[] = {kId, {5001, kPort}, {5002, kPort}, {5003, 99}};
+  for (int round = 0; round < 20'000; ++round) {
+    auto packet = header(static_cast<std::uint16_t>(random() % 9), ids[random() % 4]);
+    packet.length = static_cast<std::uint32_t>(random() % 40);
+    packet.flags = static_cast<std::uint32_t>(random() % 5);
+    if (random() % 4 == 0) {
+      auto bytes = std::as_writable_bytes(std::span(&packet, 1));
+      bytes[random() % bytes.size()] = static_cast<std::byte>(random());
+    }
+    transmit_raw(packet, std::string(random() % 40, 'm'));
+    const ConnectionId id = ids[random() % 4];
+    if (random() % 3 == 0) {
+      vsock_.send(id, "from the host");
+    } else if (random() % 16 == 0) {
+      vsock_.close(id);
+    }
+    while (const auto used = driver_.take_used(kVsockRxQueue)) {
+      const std::uint64_t address = rx_.at(static_cast<std::uint16_t>(used->id));
+      rx_[driver_.add(kVsockRxQueue, {{address, 44, true}, {address + 44, kRxBuffer, true}})] =
+          address;
+    }
+    if (round % 500 == 0) {
+      RecordingListener other;
+      Machine child(ram_, other, testing::through_json(vsock_.state()),
+                    machine_.transport->state());
+      ASSERT_EQ(child.vsock->state(), vsock_.state());
+    }
+  }
+  EXPECT_FALSE(listener_.received.empty());
+  EXPECT_TRUE(ram_.guards_intact());
+}
+
+}  // namespace
+}  // namespace spore::virtio
