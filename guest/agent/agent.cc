@@ -273,9 +273,8 @@ void Agent::capture() {
     return refuse_capture("the doorbell was asked for without a prepared capture");
   }
   control_.flush_fully();  // nothing of this side may be under way when the machine is copied
-  const std::uint64_t before = options_.generation->number();
   options_.generation->capture();
-  const bool child = options_.generation->number() != before;
+  const bool child = options_.generation->number() != identity_.number;
   if (child) {
     identity_ = options_.generation->adopt();
   }

@@ -13,6 +13,8 @@
 #include <charconv>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
+#include <system_error>
 
 #include "agent/agent.h"
 #include "agent/boot.h"
@@ -112,6 +114,8 @@ Result<void> boot(AgentOptions& options, base::UniqueFd& control) {
   log_to_kernel();
   SPORE_ASSIGN(DeviceWaiter waiter, DeviceWaiter::create());
   SPORE_TRY(load_modules(kModules));
+  std::error_code not_there;
+  std::filesystem::remove_all(kModules, not_there);  // the initramfs is RAM
   SPORE_ASSIGN(const unsigned images, image_count());
   SPORE_TRY(enter_root(images, waiter));
   SPORE_TRY(mount_user_filesystems());

@@ -168,7 +168,20 @@ class GuestLibraryTest : public testing::Test {
   std::string directory_;
 };
 
+// Callbacks cannot be taken back: these two are registered once and note that they were called.
 std::vector<int> called;
+int first = 1;
+int second = 2;
+
+void note_call(const spore_generation* generation, void* argument) {
+  EXPECT_EQ(generation->number, 7U);
+  called.push_back(*static_cast<int*>(argument));
+}
+
+bool register_callbacks() {
+  return spore_on_generation(note_call, &first) == 0 &&
+         spore_on_generation(note_call, &second) == 0;
+}
 
 TEST_F(GuestLibraryTest, OutsideAMachineItIsTheOnlyOne) {
   ::setenv("SPORE_AGENT_SOCKET", (directory_ + "/none").c_str(), 1);
@@ -187,14 +200,9 @@ TEST_F(GuestLibraryTest, OutsideAMachineItIsTheOnlyOne) {
 
 TEST_F(GuestLibraryTest, AChildLearnsWhoItIsAndCallsBack) {
   const PlayedAgent agent(directory_ + "/agent.sock");
-  const auto note = [](const spore_generation* generation, void* argument) {
-    EXPECT_EQ(generation->number, 7U);
-    called.push_back(*static_cast<int*>(argument));
-  };
-  int first = 1;
-  int second = 2;
-  ASSERT_EQ(spore_on_generation(note, &first), 0);
-  ASSERT_EQ(spore_on_generation(note, &second), 0);
+  static const bool registered = register_callbacks();
+  ASSERT_TRUE(registered);
+  called.clear();
   spore_generation generation{};
   ASSERT_EQ(spore_fixture_point(&generation), 0);
   EXPECT_THAT(called, ElementsAre(1, 2));
