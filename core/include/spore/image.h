@@ -19,22 +19,28 @@ struct ImageMount {
 };
 
 struct ImageSpec {
-  std::vector<std::string> paths;      // files and directories, at the same path in the guest
-  std::vector<ImageMount> mounts;      // files and directories, elsewhere in the guest
-  std::vector<std::string> programs;   // executables (paths, or names in PATH): they, what they load
-                                       // (ELF interpreter, shared-library closure, #! interpreters)
-  std::vector<std::string> pythons;    // interpreters: prefix, standard library, site-packages, and
-                                       // the shared-library closure of every extension module
-  std::vector<std::string> excludes;   // glob patterns of paths to leave out (fnmatch, on host paths)
-  bool base_system = false;            // also a small userland: sh, coreutils, and the files in /etc
-                                       // that programs expect (passwd, hosts, nsswitch.conf, ...)
+  // Files and directories, at the same path in the guest.
+  std::vector<std::string> paths = {};
+  // Files and directories, elsewhere in the guest.
+  std::vector<ImageMount> mounts = {};
+  // Executables (paths, or names in PATH): they, and what they load (ELF interpreter,
+  // shared-library closure, #! interpreters).
+  std::vector<std::string> programs = {};
+  // Interpreters: prefix, standard library, site-packages, and the shared-library closure of every
+  // extension module.
+  std::vector<std::string> pythons = {};
+  // Glob patterns of paths to leave out (fnmatch, on host paths).
+  std::vector<std::string> excludes = {};
+  // Also a small userland: sh, coreutils, and the files in /etc that programs expect (passwd,
+  // hosts, nsswitch.conf, ...).
+  bool base_system = false;
 };
 
 struct Image {
-  std::string path;       // of the squashfs in the cache
-  std::string digest;     // SHA-256 of its bytes, hexadecimal
+  std::string path;    // of the squashfs in the cache
+  std::string digest;  // SHA-256 of its bytes, hexadecimal
   std::uint64_t bytes = 0;
-  bool built = false;     // false: it was in the cache
+  bool built = false;  // false: it was in the cache
 };
 
 // Builds the image, or finds it in the cache ($SPORE_CACHE_DIR, else $XDG_CACHE_HOME/spore, else

@@ -14,8 +14,8 @@ inline constexpr std::uint64_t kMiB = 1024 * 1024;
 struct MachineConfig {
   std::uint64_t memory_bytes = 512 * kMiB;  // a whole number of MiB
   std::uint32_t cpus = 1;                   // 1 to 8
-  std::string kernel;                       // path of a bzImage or ELF vmlinux; empty: the newest in /boot
-  std::vector<std::string> images;          // read-only root images, stacked, the lowest first; at most 6
+  std::string kernel{};                     // path of a bzImage or ELF vmlinux; empty: the newest in /boot
+  std::vector<std::string> images{};        // read-only root images, stacked, the lowest first; at most 6
   std::string hostname = "spore";
 };
 
@@ -26,9 +26,9 @@ struct ForkParameters {
   std::uint32_t child_count = 1;
   std::uint32_t shard_index = 0;
   std::uint32_t shard_count = 1;
-  std::string name;                         // empty: "<index>"
-  std::string hostname;                     // empty: "spore-<index>"
-  std::map<std::string, std::string> user;  // at most 3 KiB in all
+  std::string name{};                       // empty: "<index>"
+  std::string hostname{};                   // empty: "spore-<index>"
+  std::map<std::string, std::string> user{};  // at most 3 KiB in all
 };
 
 // Which generation a machine is: 0 for a fresh boot, else one more than its spore's.

@@ -32,10 +32,10 @@ using Milliseconds = std::chrono::milliseconds;
 // ---- processes in a guest -------------------------------------------------------------------------
 
 struct ExecRequest {
-  std::vector<std::string> argv;             // argv[0] is looked up in the guest's PATH
-  std::map<std::string, std::string> env;    // the whole environment; PATH, HOME and TERM get defaults
+  std::vector<std::string> argv{};           // argv[0] is looked up in the guest's PATH
+  std::map<std::string, std::string> env{};  // the whole environment; PATH, HOME and TERM get defaults
   std::string workdir = "/";
-  std::string user;                          // name or uid; empty: root
+  std::string user{};                        // name or uid; empty: root
   bool terminal = false;                     // a pty for stdin, stdout and stderr (all output is stdout)
   std::uint16_t rows = 24;
   std::uint16_t columns = 80;
