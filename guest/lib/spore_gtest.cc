@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -18,7 +19,16 @@
 
 #include "spore_guest.h"
 
+// How spore-test tells, from the file alone, that a program has a fixture point.
+extern "C" {
+extern const char spore_gtest_main_marker[];
+__attribute__((used)) const char spore_gtest_main_marker[] = "spore_gtest_main/1";
+}
+
 namespace {
+
+// A fork has at most this much of user parameters in all.
+constexpr std::size_t kMaxFilter = 4096;
 
 // The linker's --wrap: calls of UnitTest::AddEnvironment() come to `caught`, and `original` is
 // GoogleTest's own.
@@ -94,6 +104,12 @@ bool reach_fixture_point() {
   if (spore_fixture_point(&generation) != 0) {
     std::fprintf(stderr, "spore: waiting at the fixture point: %s\n", std::strerror(errno));
     return false;
+  }
+  // Tests named one by one take the place of a shard: those that another child left undone.
+  std::array<char, kMaxFilter> filter{};
+  if (spore_generation_user("gtest_filter", filter.data(), filter.size()) > 0) {
+    GTEST_FLAG_SET(filter, filter.data());
+    return true;
   }
   if (generation.shard_count > 1) {
     ::setenv("GTEST_TOTAL_SHARDS", std::to_string(generation.shard_count).c_str(), 1);

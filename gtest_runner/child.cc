@@ -1,0 +1,197 @@
+#include "child.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "guest_command.h"
+
+namespace spore::gtest_runner {
+namespace {
+
+class ChildRun {
+ public:
+  ChildRun(Machine& machine, const Batch& batch, OutputParser parser, const ChildSettings& settings,
+           TextReport& report)
+      : machine_(machine),
+        batch_(batch),
+        parser_(std::move(parser)),
+        settings_(settings),
+        report_(report),
+        left_(batch.tests.begin(), batch.tests.end()) {}
+
+  Result<ChildOutcome> run() {
+    SPORE_ASSIGN(const auto process, start());
+    read(*process);
+    conclude();
+    if (outcome_.machine_alive && parser_.completed() && !batch_.report_path.empty()) {
+      fetch_document();
+    }
+    outcome_.left.assign(left_.begin(), left_.end());
+    return std::move(outcome_);
+  }
+
+ private:
+  Result<std::shared_ptr<Process>> start() {
+    if (batch_.inherited == 0) {
+      return machine_.exec(batch_.request);
+    }
+    auto process = machine_.process(batch_.inherited);
+    if (process == nullptr) {
+      return fail(ErrorCode::kInternal,
+                  fmt::format("{}: the test program is not in the forked machine", settings_.name));
+    }
+    return process;
+  }
+
+  // Until the program is over; sets death_ to how it ended.
+  void read(Process& process) {
+    auto deadline = next_deadline();
+    std::size_t progress = parser_.progress();
+    for (;;) {
+      const auto event = process.next_event(time_left(deadline));
+      if (!event) {
+        death_ = fmt::format(
+            "The test was ended by spore-test: no test began or ended within the {} s of "
+            "--timeout.",
+            static_cast<double>(settings_.timeout->count()) / 1000);
+        machine_.close();
+        outcome_.machine_alive = false;
+        return;
+      }
+      if (const auto* output = std::get_if<Output>(&*event)) {
+        take(*output);
+        if (parser_.progress() != progress) {
+          progress = parser_.progress();
+          deadline = next_deadline();
+        }
+      } else if (const auto* exited = std::get_if<Exited>(&*event)) {
+        exited_ = *exited;
+        death_ = fmt::format("The test program {} while this test ran.", describe(*exited));
+        return;
+      } else if (const auto* lost = std::get_if<Lost>(&*event)) {
+        take_lost(lost->end);
+        return;
+      } else if (auto released = process.release_fixture_point(); !released) {
+        death_ = released.error().message();
+        return;
+      }
+    }
+  }
+
+  void take(const Output& output) {
+    if (output.stream == OutputStream::kStderr) {
+      parser_.feed_errors(output.data);
+      return;
+    }
+    for (TestRecord& record : parser_.feed(output.data)) {
+      add(std::move(record));
+    }
+    if (parser_.began() && !preamble_told_) {
+      preamble_told_ = true;
+      report_.preamble(parser_.take_preamble());
+    }
+  }
+
+  void take_lost(const MachineEnd& end) {
+    outcome_.machine_alive = false;
+    outcome_.console_tail = end.console_tail;
+    death_ = fmt::format("The machine was lost while this test ran: {}", end.detail);
+    if (!end.console_tail.empty()) {
+      death_ += "\nThe end of its console:\n" + end.console_tail;
+    }
+  }
+
+  void add(TestRecord record) {
+    left_.erase(record.test);
+    record.batch = batch_.id;
+    test_failed_ = test_failed_ || record.outcome == Outcome::kFailed;
+    report_.add(std::move(record));
+  }
+
+  void conclude() {
+    const bool in_test = parser_.running().has_value();
+    if (auto record = parser_.finish(death_)) {
+      add(std::move(*record));
+    }
+    for (const std::string& suite : parser_.failed_suites()) {
+      report_.failed_suite(suite);
+    }
+    if (parser_.completed()) {
+      conclude_complete();
+    } else if (!in_test) {
+      outcome_.complaint = exited_ ? fmt::format("its test program {} before its tests were over",
+                                                 describe(*exited_))
+                                   : death_;
+    }
+    if (!preamble_told_) {
+      report_.preamble(parser_.take_preamble());
+    }
+    report_.epilogue(parser_.take_loose(), parser_.take_epilogue());
+    report_.errors(parser_.take_errors());
+  }
+
+  // The program came to its summary. Tests that it counted but never named were kept from running
+  // by a global environment that skips; GoogleTest counts them as passed.
+  void conclude_complete() {
+    if (parser_.announced() == static_cast<int>(batch_.tests.size())) {
+      for (const std::size_t test : std::set<std::size_t>(left_)) {
+        TestRecord record;
+        record.test = test;
+        record.silent = true;
+        add(std::move(record));
+      }
+    }
+    const bool blamed = test_failed_ || !parser_.failed_suites().empty();
+    if (exited_ && exited_->status() != 0 && !blamed) {
+      outcome_.complaint =
+          fmt::format("its test program {} although none of its tests failed", describe(*exited_));
+    }
+  }
+
+  void fetch_document() {
+    ExecRequest request;
+    request.argv = {"cat", batch_.report_path};
+    auto fetched = run_command(machine_, request, settings_.timeout, "cat");
+    if (fetched && fetched->exit.status() == 0) {
+      outcome_.document = std::move(fetched->out);
+    }
+  }
+
+  using TimePoint = std::chrono::steady_clock::time_point;
+  [[nodiscard]] std::optional<TimePoint> next_deadline() const {
+    if (!settings_.timeout) {
+      return std::nullopt;
+    }
+    return std::chrono::steady_clock::now() + *settings_.timeout;
+  }
+  static std::optional<Milliseconds> time_left(std::optional<TimePoint> deadline) {
+    if (!deadline) {
+      return std::nullopt;
+    }
+    return std::max(Milliseconds{0}, std::chrono::duration_cast<Milliseconds>(
+                                         *deadline - std::chrono::steady_clock::now()));
+  }
+
+  Machine& machine_;
+  const Batch& batch_;
+  OutputParser parser_;
+  const ChildSettings& settings_;
+  TextReport& report_;
+  std::set<std::size_t> left_;
+  ChildOutcome outcome_;
+  std::optional<Exited> exited_;
+  std::string death_;
+  bool test_failed_ = false;
+  bool preamble_told_ = false;
+};
+
+}  // namespace
+
+Result<ChildOutcome> run_child(Machine& machine, const Batch& batch, OutputParser parser,
+                               const ChildSettings& settings, TextReport& report) {
+  return ChildRun(machine, batch, std::move(parser), settings, report).run();
+}
+
+}  // namespace spore::gtest_runner

@@ -1,0 +1,45 @@
+// One child machine that runs the test program once, to its end: reads it, tells the report, and
+// says which tests are still to be run.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "output_parser.h"
+#include "results.h"
+#include "spore/session.h"
+#include "text_report.h"
+
+namespace spore::gtest_runner {
+
+// What one child is asked to do.
+struct Batch {
+  std::size_t id = 0;  // different in every run of the program
+  std::vector<std::size_t> tests;
+  ExecRequest request;          // of an unmodified program
+  std::uint32_t inherited = 0;  // else the process that waits at the fixture point
+  std::string report_path;      // in the guest; empty: no report is asked for
+};
+
+struct ChildOutcome {
+  std::vector<std::size_t> left;  // tests of the batch that were not run
+  std::string document;           // the program's own report
+  // How the program failed although no test is to blame; empty: it did not.
+  std::string complaint;
+  std::string console_tail;  // of a machine that was lost
+  bool machine_alive = true;
+};
+
+struct ChildSettings {
+  std::optional<Milliseconds> timeout;  // without progress
+  std::string name;                     // "child 2"
+};
+
+// Runs `batch` in `machine`. `parser` expects the tests of the batch, and has read what the parent
+// printed. An Error only when the program could not be started.
+Result<ChildOutcome> run_child(Machine& machine, const Batch& batch, OutputParser parser,
+                               const ChildSettings& settings, TextReport& report);
+
+}  // namespace spore::gtest_runner

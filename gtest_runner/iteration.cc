@@ -1,0 +1,263 @@
+// Runner's second half: the children of one iteration, and what becomes of those that die.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <thread>
+
+#include "json_report.h"
+#include "runner.h"
+#include "xml_report.h"
+
+namespace spore::gtest_runner {
+namespace {
+
+// GoogleTest's seeds are 1 to 99999.
+constexpr int kMaxSeed = 99999;
+// One argument of execve() may have 128 KiB; the parameters of a fork 3 KiB in all.
+constexpr std::size_t kMaxFilterArgument = std::size_t{96} * 1024;
+constexpr std::size_t kMaxFilterParameter = 2560;
+constexpr const char* kFilterParameter = "gtest_filter";
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+std::int64_t epoch_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+bool use_color(const std::string& flag, bool terminal) {
+  if (flag == "auto") {
+    const char* term = std::getenv("TERM");
+    return terminal && term != nullptr && std::string_view(term) != "dumb";
+  }
+  return flag == "yes" || flag == "true" || flag == "t" || flag == "1";
+}
+
+}  // namespace
+
+TextStyle Runner::style() const {
+  return {.color = use_color(options_.gtest.color, stdout_is_terminal_),
+          .brief = options_.gtest.brief,
+          .print_time = options_.gtest.print_time};
+}
+
+RunHeading Runner::heading(int iteration) const {
+  RunHeading heading{.filter = options_.gtest.filter,
+                     .outer_shard = options_.outer.index,
+                     .outer_shards = options_.outer.total,
+                     .shuffle = options_.gtest.shuffle,
+                     .random_seed = random_seed_,
+                     .iteration = std::nullopt,
+                     .also_run_disabled = options_.gtest.also_run_disabled_tests};
+  if (options_.gtest.repeat != 1) {
+    heading.iteration = iteration;
+  }
+  return heading;
+}
+
+Result<bool> Runner::run_iteration(int iteration) {
+  TextReport report(sink_, list_, selection_, style(), heading(iteration));
+  if (selection_.to_run.empty()) {
+    report.preamble(list_.preamble);
+  } else if (parent_parser_) {
+    report.preamble(parent_parser_->take_preamble());
+    report.epilogue(parent_parser_->take_loose(), "");
+  }
+  RunResults results{.list = &list_,
+                     .selection = selection_,
+                     .records = {},
+                     .reports = {},
+                     .listing = listing_,
+                     .started_ms = epoch_ms(),
+                     .shuffled = options_.gtest.shuffle,
+                     .random_seed = random_seed_};
+  const auto start = Clock::now();
+  std::vector<Worker> workers = make_workers();
+  SPORE_TRY(run_workers(workers, report, results));
+  costs_.tests_s += seconds_since(start);
+  report.finish(static_cast<std::int64_t>(seconds_since(start) * 1000));
+  SPORE_TRY(write_report(results, report));
+  for (const std::string& complaint : complaints_) {
+    say(complaint);
+  }
+  const bool passed = report.passed() && complaints_.empty();
+  complaints_.clear();
+  if (!program_.has_fixture_point) {
+    random_seed_ = random_seed_ % kMaxSeed + 1;
+  }
+  return passed;
+}
+
+std::vector<Runner::Worker> Runner::make_workers() {
+  const std::size_t tests = selection_.to_run.size();
+  const std::size_t count = std::min<std::size_t>(options_.shards, tests);
+  if (options_.shards_given && count < options_.shards && tests > 0) {
+    say(fmt::format("{} children for {} test{}, not {}", count, tests, tests == 1 ? "" : "s",
+                    options_.shards));
+  }
+  std::vector<Worker> workers(count);
+  const auto hands = deal(selection_.to_run, std::max<std::size_t>(count, 1));
+  for (std::size_t i = 0; i < count; ++i) {
+    Worker& worker = workers[i];
+    worker.index = i;
+    worker.parameters.child_index = static_cast<std::uint32_t>(i);
+    worker.parameters.child_count = static_cast<std::uint32_t>(count);
+    worker.parameters.shard_index = static_cast<std::uint32_t>(i);
+    worker.parameters.shard_count = static_cast<std::uint32_t>(count);
+    fill_batch(worker, hands[i], options_.outer.total > 1);
+  }
+  return workers;
+}
+
+// The next batch of a worker: `tests`, as many as one run of the program can be told.
+void Runner::fill_batch(Worker& worker, std::vector<std::size_t> tests, bool by_filter) {
+  worker.batch = {};
+  worker.batch.id = next_batch_++;
+  std::string filter = options_.gtest.filter;
+  if (by_filter) {
+    const std::size_t limit = program_.has_fixture_point ? kMaxFilterParameter : kMaxFilterArgument;
+    const auto taken = static_cast<std::ptrdiff_t>(make_filter(list_, tests, limit, filter));
+    worker.rest.assign(tests.begin() + taken, tests.end());
+    tests.resize(static_cast<std::size_t>(taken));
+    worker.parameters.user[kFilterParameter] = filter;
+  } else {
+    worker.rest.clear();
+  }
+  worker.batch.tests = std::move(tests);
+  if (program_.has_fixture_point) {
+    worker.batch.inherited = inherited_;
+    worker.batch.report_path = guest_report_path(0);
+    return;
+  }
+  worker.parameters.user.clear();
+  worker.batch.report_path = guest_report_path(worker.batch.id);
+  worker.batch.request = request(run_flags(filter, worker.batch.report_path));
+  if (!by_filter && worker.parameters.shard_count > 1) {
+    worker.batch.request.env["GTEST_TOTAL_SHARDS"] = std::to_string(worker.parameters.shard_count);
+    worker.batch.request.env["GTEST_SHARD_INDEX"] = std::to_string(worker.parameters.shard_index);
+  }
+}
+
+Result<void> Runner::run_workers(std::vector<Worker>& workers, TextReport& report,
+                                 RunResults& results) {
+  if (workers.empty()) {
+    return {};
+  }
+  progress_("running the tests");
+  std::vector<ForkParameters> parameters;
+  for (const Worker& worker : workers) {
+    parameters.push_back(worker.parameters);
+  }
+  const auto start = Clock::now();
+  SPORE_ASSIGN(auto machines, spore_->fork(parameters));
+  costs_.fork_ms = seconds_since(start) * 1000;
+  costs_.children = workers.size();
+  std::optional<Error> error;
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t i = 0; i < workers.size(); ++i) {
+      threads.emplace_back([&, i] {
+        if (auto worked = work(workers[i], std::move(machines[i]), report, results); !worked) {
+          const std::lock_guard lock(mutex_);
+          error = worked.error();
+        }
+      });
+    }
+  }
+  if (error) {
+    return fail(*error);
+  }
+  return {};
+}
+
+Result<void> Runner::work(Worker& worker, std::unique_ptr<Machine> machine, TextReport& report,
+                          RunResults& results) {
+  for (int attempt = 1;; ++attempt) {
+    const ChildSettings settings{.timeout = options_.timeout,
+                                 .name = fmt::format("child {}", worker.index)};
+    OutputParser parser = parent_parser_ ? *parent_parser_ : OutputParser(list_, {});
+    parser.expect(worker.batch.tests);
+    SPORE_ASSIGN(const ChildOutcome outcome,
+                 run_child(*machine, worker.batch, std::move(parser), settings, report));
+    if (outcome.machine_alive) {
+      note_costs(*machine);
+    }
+    machine.reset();
+    after_child(worker, outcome, report, results);
+    if (worker.rest.empty()) {
+      return {};
+    }
+    fill_batch(worker, std::vector<std::size_t>(worker.rest), true);
+    SPORE_ASSIGN(machine, fork_again(worker, attempt));
+  }
+}
+
+// Takes what a child tells, and puts what it left undone ahead of the worker's rest.
+void Runner::after_child(Worker& worker, const ChildOutcome& outcome, TextReport& report,
+                         RunResults& results) {
+  const bool stuck = outcome.left.size() == worker.batch.tests.size();
+  if (stuck) {  // a further child would not come further
+    for (const std::size_t test : outcome.left) {
+      TestRecord record;
+      record.test = test;
+      record.outcome = Outcome::kFailed;
+      record.comment = list_.tests[test].comment();
+      record.batch = worker.batch.id;
+      record.death = outcome.complaint.empty()
+                         ? "The test program ended without running this test."
+                         : fmt::format("This test was not run: {}.", outcome.complaint);
+      report.add(std::move(record));
+    }
+  } else {
+    worker.rest.insert(worker.rest.begin(), outcome.left.begin(), outcome.left.end());
+  }
+  const std::lock_guard lock(mutex_);
+  if (!outcome.complaint.empty()) {
+    complaints_.push_back(fmt::format("child {}: {}", worker.index, outcome.complaint));
+  }
+  results.reports.push_back({.batch = worker.batch.id, .document = outcome.document});
+  if (!outcome.console_tail.empty() && !options_.console_log.empty()) {
+    std::ofstream(options_.console_log, std::ios::app) << outcome.console_tail << "\n";
+  }
+}
+
+Result<std::unique_ptr<Machine>> Runner::fork_again(Worker& worker, int attempt) {
+  worker.parameters.name = fmt::format("{}-{}", worker.index, attempt + 1);
+  auto machines = spore_->fork(std::vector<ForkParameters>{worker.parameters});
+  if (!machines) {
+    return fail(machines.error().with_context(
+        fmt::format("forking a new machine for the remaining tests of child {}", worker.index)));
+  }
+  return std::move(machines->front());
+}
+
+void Runner::note_costs(Machine& machine) {
+  const auto stats = machine.stats();
+  const std::lock_guard lock(mutex_);
+  if (stats) {
+    costs_.private_bytes += stats->private_bytes;
+    costs_.shared_bytes += stats->shared_bytes;
+    ++costs_.measured;
+  }
+}
+
+Result<void> Runner::write_report(RunResults& results, const TextReport& report) {
+  if (!output_) {
+    return {};
+  }
+  results.records = report.records();
+  std::sort(results.reports.begin(), results.reports.end(),
+            [](const ChildReport& a, const ChildReport& b) { return a.batch < b.batch; });
+  return write_output(*output_,
+                      output_->format == "xml" ? merge_xml(results) : merge_json(results));
+}
+
+}  // namespace spore::gtest_runner

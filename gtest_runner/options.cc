@@ -1,0 +1,190 @@
+#include "options.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <filesystem>
+#include <thread>
+
+namespace spore::gtest_runner {
+namespace {
+
+constexpr std::uint32_t kMaxShards = 1024;
+constexpr std::uint64_t kMinMemoryMib = 64;
+constexpr std::uint64_t kMaxMemoryMib = 1024 * 1024;
+constexpr std::uint32_t kMaxCpus = 8;
+
+struct RawOptions {
+  std::vector<std::string> env;
+  std::vector<std::string> mounts;
+  std::vector<std::string> data;
+  std::string memory = "512";
+  double timeout = 0;
+  std::int64_t shards = 0;
+};
+
+std::string absolute(const std::string& path) {
+  std::error_code error;
+  const auto resolved = std::filesystem::canonical(path, error);
+  return error ? std::filesystem::absolute(path, error).string() : resolved.string();
+}
+
+Result<ImageMount> parse_mount(const std::string& text) {
+  const auto colon = text.find(':');
+  const std::string source = absolute(text.substr(0, colon));
+  const std::string target = colon == std::string::npos ? source : text.substr(colon + 1);
+  if (!std::filesystem::exists(source)) {
+    return fail(ErrorCode::kNotFound,
+                fmt::format("--mount {}: there is no {} on this host", text, source));
+  }
+  if (!target.starts_with('/')) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("--mount {}: the place in the guest is to begin with /", text));
+  }
+  return ImageMount{.source = source, .target = target};
+}
+
+Result<std::uint64_t> parse_memory(std::string_view text) {
+  constexpr std::uint64_t kMibPerGib = 1024;
+  const std::string_view whole = text;
+  std::uint64_t scale = 1;
+  if (text.ends_with('G') || text.ends_with('g')) {
+    scale = kMibPerGib;
+  }
+  if (!text.empty() && std::string_view("MmGg").find(text.back()) != std::string_view::npos) {
+    text.remove_suffix(1);
+  }
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value > kMaxMemoryMib / scale ||
+      value * scale < kMinMemoryMib) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("--memory {}: give MiB, or a number with M or G, from {}M to {}G",
+                            whole, kMinMemoryMib, kMaxMemoryMib / kMibPerGib));
+  }
+  return value * scale;
+}
+
+Result<void> apply(const RawOptions& raw, Options& options) {
+  for (const std::string& entry : raw.env) {
+    const auto equals = entry.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      return fail(ErrorCode::kInvalidArgument,
+                  fmt::format("--env {}: give it as NAME=VALUE", entry));
+    }
+    options.env[entry.substr(0, equals)] = entry.substr(equals + 1);
+  }
+  for (const std::string& entry : raw.mounts) {
+    SPORE_ASSIGN(auto mount, parse_mount(entry));
+    options.mounts.push_back(std::move(mount));
+  }
+  for (const std::string& entry : raw.data) {
+    const std::string path = absolute(entry);
+    SPORE_ASSIGN(auto mount, parse_mount(fmt::format("{}:{}", path, path)));
+    options.mounts.push_back(std::move(mount));
+  }
+  if (options.shards_given && (raw.shards < 1 || raw.shards > kMaxShards)) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("--shards {}: give a number from 1 to {}", raw.shards, kMaxShards));
+  }
+  options.shards = options.shards_given ? static_cast<std::uint32_t>(raw.shards)
+                                        : std::max(2U, std::thread::hardware_concurrency());
+  SPORE_ASSIGN(options.memory_mib, parse_memory(raw.memory));
+  if (options.cpus < 1 || options.cpus > kMaxCpus) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("--cpus {}: give a number from 1 to {}", options.cpus, kMaxCpus));
+  }
+  if (raw.timeout < 0 || !std::isfinite(raw.timeout)) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("--timeout {}: give a number of seconds", raw.timeout));
+  }
+  if (raw.timeout > 0) {
+    options.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(raw.timeout * 1000));
+  }
+  return {};
+}
+
+// Relative paths in tests work when the host's directory is in the guest at the same path.
+std::string default_workdir(const std::vector<ImageMount>& mounts) {
+  std::error_code error;
+  const std::string here = std::filesystem::current_path(error).string();
+  for (const ImageMount& mount : mounts) {
+    if (mount.source == mount.target &&
+        (here == mount.source || here.starts_with(mount.source + "/"))) {
+      return here;
+    }
+  }
+  return "/";
+}
+
+void declare(CLI::App& app, RawOptions& raw, Options& options) {
+  app.add_option("--shards", raw.shards, "Children that run the tests (default: CPUs, at least 2)");
+  app.add_option("--setup", options.setup, "Shell line, run once in the guest before the fork");
+  app.add_option("--memory", raw.memory, "RAM of the machine: MiB, or with a suffix M or G (512)");
+  app.add_option("--cpus", options.cpus, "Processors of each machine (default 1)");
+  app.add_option("--env", raw.env, "NAME=VALUE for the tests; may be repeated")
+      ->allow_extra_args(false);
+  app.add_option("--mount", raw.mounts, "DIR[:GUEST] copied into the guest; may be repeated")
+      ->allow_extra_args(false);
+  app.add_option("--data", raw.data, "DIR or file, in the guest at its own path; may be repeated")
+      ->allow_extra_args(false);
+  app.add_option("--workdir", options.workdir, "Directory in the guest where the tests run");
+  app.add_option("--timeout", raw.timeout,
+                 "Seconds after which a child is ended in which no test begins or ends");
+  app.add_option("--engine", options.engine, "auto, kvm or nest")
+      ->check(CLI::IsMember({"auto", "kvm", "nest"}));
+  app.add_option("--kernel", options.kernel, "Kernel image (default: the newest in /boot)");
+  app.add_option("--console-log", options.console_log,
+                 "File for the end of the consoles of machines that were lost");
+  app.add_flag("--timings", options.timings, "Say at the end how long each phase took");
+  app.prefix_command();  // all from the binary on is the binary's
+  app.footer("\nspore-test [OPTIONS] BINARY [GoogleTest and program flags]");
+}
+
+}  // namespace
+
+Result<ParsedOptions> parse_options(int argc, const char* const* argv, const Lookup& getenv) {
+  CLI::App app(
+      "Boots one machine, sets it up once, and runs the tests of a GoogleTest binary in forks of "
+      "it. Flags after BINARY are the binary's own.",
+      "spore-test");
+  app.set_version_flag("--version", "spore-test 0.1.0");
+  RawOptions raw;
+  Options options;
+  declare(app, raw, options);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    return ParsedOptions{.options = std::nullopt, .text = app.help()};
+  } catch (const CLI::CallForVersion& version) {
+    return ParsedOptions{.options = std::nullopt, .text = std::string(version.what()) + "\n"};
+  } catch (const CLI::ParseError& error) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("{} (spore-test --help tells the options)", error.what()));
+  }
+  options.shards_given = app.count("--shards") > 0;
+  SPORE_TRY(apply(raw, options));
+  const std::vector<std::string> command = app.remaining();
+  if (command.empty()) {
+    return fail(ErrorCode::kInvalidArgument,
+                "no test binary is given (spore-test [options] BINARY [flags])");
+  }
+  options.binary = command.front();
+  if (options.binary.starts_with("-")) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("{}: there is no such option (spore-test --help tells them; flags of "
+                            "the binary come after it)",
+                            options.binary));
+  }
+  SPORE_ASSIGN(options.gtest, parse_gtest_flags({command.begin() + 1, command.end()}, getenv));
+  SPORE_ASSIGN(options.outer, parse_outer_shard(getenv));
+  if (options.workdir.empty()) {
+    options.workdir = default_workdir(options.mounts);
+  }
+  return ParsedOptions{.options = std::move(options), .text = ""};
+}
+
+}  // namespace spore::gtest_runner

@@ -1,0 +1,47 @@
+// The command line of spore-test.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "gtest_flags.h"
+#include "spore/image.h"
+#include "spore/result.h"
+
+namespace spore::gtest_runner {
+
+struct Options {
+  std::string binary;
+  std::uint32_t shards = 2;
+  bool shards_given = false;
+  std::string setup;  // a shell line; empty: none
+  std::uint64_t memory_mib = 512;
+  std::uint32_t cpus = 1;
+  std::map<std::string, std::string> env;
+  std::vector<ImageMount> mounts;
+  std::string workdir;  // empty: the directory of the host if the image has it, else /
+  std::optional<std::chrono::milliseconds> timeout;
+  std::string engine = "auto";
+  std::string kernel;
+  std::string console_log;  // empty: none
+  bool timings = false;
+  GtestFlags gtest;
+  OuterShard outer;
+
+  // Where children write their XML and JSON in the guest.
+  std::string guest_scratch = "/tmp";
+};
+
+// How the command line was answered without running anything, or what to run.
+struct ParsedOptions {
+  std::optional<Options> options;
+  std::string text;  // help or version, when there is nothing to run
+};
+
+Result<ParsedOptions> parse_options(int argc, const char* const* argv, const Lookup& getenv);
+
+}  // namespace spore::gtest_runner

@@ -1,0 +1,46 @@
+// What is known about each test of a run: filled by the children's readers, told by the reports.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "test_list.h"
+
+namespace spore::gtest_runner {
+
+enum class Outcome { kPassed, kFailed, kSkipped };
+
+struct TestRecord {
+  std::size_t test = 0;  // index into TestList::tests
+  Outcome outcome = Outcome::kPassed;
+  std::int64_t time_ms = 0;
+  std::string comment;    // ", where GetParam() = 3", as the program printed it
+  std::string before;     // printed ahead of the test: by SetUpTestSuite and the like
+  std::string output;     // stdout between its start and its end
+  std::string errors;     // stderr, from what came ahead of it to its end
+  bool silent = false;    // the program counted it, but never said that it ran it
+  std::string death;      // how the program ended in this test; empty: it did not
+  std::size_t batch = 0;  // which run of the program it belongs to
+};
+
+// One run of the program by one child, to its end.
+struct ChildReport {
+  std::size_t batch = 0;
+  std::string document;  // the XML or JSON file that it wrote; empty: none
+};
+
+// Everything about one iteration, when all children are done.
+struct RunResults {
+  const TestList* list = nullptr;
+  Selection selection;
+  std::vector<TestRecord> records;  // in the order of selection.to_run
+  std::vector<ChildReport> reports;
+  std::string listing;          // what --gtest_list_tests wrote to --gtest_output; may be empty
+  std::int64_t started_ms = 0;  // since the epoch; for tests of which no child wrote the time
+  bool shuffled = false;
+  int random_seed = 0;
+};
+
+}  // namespace spore::gtest_runner

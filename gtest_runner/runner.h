@@ -1,0 +1,109 @@
+// The whole of a spore-test run on an open session: boot, list, set up, capture, fork, run, merge.
+// Knows nothing of terminals, signals and images, so that it runs on any Session.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "child.h"
+#include "guest_command.h"
+#include "options.h"
+#include "output_file.h"
+#include "program.h"
+#include "spore/session.h"
+#include "text_report.h"
+
+namespace spore::gtest_runner {
+
+// What a run cost, for the closing line.
+struct RunCosts {
+  std::string engine;
+  double boot_s = 0;
+  double setup_s = 0;
+  double capture_ms = 0;
+  double fork_ms = 0;
+  double tests_s = 0;
+  std::size_t children = 0;
+  std::uint64_t private_bytes = 0;  // of all children measured
+  std::uint64_t shared_bytes = 0;
+  std::size_t measured = 0;
+};
+std::string closing_line(const RunCosts& costs);
+
+class Runner {
+ public:
+  // `images`: the root images. `stdout_is_terminal` decides about --gtest_color=auto.
+  Runner(Session& session, const Options& options, const Program& program,
+         std::vector<std::string> images, TextSink& sink, bool stdout_is_terminal,
+         std::function<void(std::string_view)> progress);
+
+  // The exit status: 0, 1, or that of a program that only listed its tests or gave help.
+  Result<int> run();
+  [[nodiscard]] const RunCosts& costs() const noexcept { return costs_; }
+
+ private:
+  struct Worker {
+    std::size_t index = 0;
+    Batch batch;
+    std::vector<std::size_t> rest;  // tests that come after the batch, in machines of their own
+    ForkParameters parameters;
+  };
+
+  Result<void> boot();
+  Result<std::optional<int>> list_tests();
+  Result<std::optional<int>> nothing_listed(const CommandResult& listed);
+  Result<int> pass_through();
+  Result<void> set_up();
+  Result<std::optional<int>> reach_fixture_point();
+  Result<void> capture();
+  Result<bool> run_iteration(int iteration);
+  Result<void> run_workers(std::vector<Worker>& workers, TextReport& report, RunResults& results);
+  Result<void> work(Worker& worker, std::unique_ptr<Machine> machine, TextReport& report,
+                    RunResults& results);
+  Result<std::unique_ptr<Machine>> fork_again(Worker& worker, int attempt);
+  Result<void> write_report(RunResults& results, const TextReport& report);
+
+  std::vector<Worker> make_workers();
+  void fill_batch(Worker& worker, std::vector<std::size_t> tests, bool by_filter);
+  void after_child(Worker& worker, const ChildOutcome& outcome, TextReport& report,
+                   RunResults& results);
+  void note_costs(Machine& machine);
+  void say(const std::string& text) const;
+  [[nodiscard]] ExecRequest request(std::vector<std::string> gtest_flags) const;
+  [[nodiscard]] std::vector<std::string> run_flags(const std::string& filter,
+                                                   const std::string& report_path) const;
+  [[nodiscard]] std::string guest_report_path(std::size_t batch) const;
+  [[nodiscard]] RunHeading heading(int iteration) const;
+  [[nodiscard]] TextStyle style() const;
+
+  Session& session_;
+  const Options& options_;
+  const Program& program_;
+  const std::vector<std::string> images_;
+  TextSink& sink_;
+  const bool stdout_is_terminal_;
+  const std::function<void(std::string_view)> progress_;
+
+  std::unique_ptr<Machine> parent_;
+  std::shared_ptr<Spore> spore_;
+  TestList list_;
+  std::string listing_;  // of the list, as XML or JSON
+  Selection selection_;
+  std::optional<OutputFile> output_;
+  std::uint32_t inherited_ = 0;  // the process at its fixture point
+  std::optional<OutputParser> parent_parser_;
+  int random_seed_ = 0;
+  std::atomic<std::size_t> next_batch_{1};
+
+  std::mutex mutex_;  // guards what follows, and the RunResults of an iteration
+  std::vector<std::string> complaints_;
+  RunCosts costs_;
+};
+
+}  // namespace spore::gtest_runner

@@ -1,0 +1,51 @@
+// The tests of a binary as --gtest_list_tests prints them, and how they are dealt to children.
+// The text comes from a guest: anything may be in it, and what is not a list is the preamble.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace spore::gtest_runner {
+
+struct ListedTest {
+  std::string suite;
+  std::string name;
+  std::string type_param = "";   // of its suite; empty: none
+  std::string value_param = "";  // empty: none; cut by GoogleTest after 250 characters
+  bool disabled = false;
+
+  [[nodiscard]] std::string full_name() const { return suite + "." + name; }
+  // ", where TypeParam = int", as GoogleTest adds to a failure; empty without parameters.
+  [[nodiscard]] std::string comment() const;
+};
+
+struct TestList {
+  std::vector<ListedTest> tests;  // in the program's order
+  std::string preamble;           // what the program printed around the list
+};
+
+TestList parse_test_list(std::string_view text);
+
+// Which tests of a list a run is about; indexes into TestList::tests, ascending.
+struct Selection {
+  std::vector<std::size_t> to_run;
+  std::vector<std::size_t> reported;  // to_run, and the disabled tests that a report names
+};
+
+// GoogleTest's own rule: the shard of a test is its number among the runnable tests, modulo
+// `total`; a disabled test is reported by the shard of the next runnable one.
+Selection select_tests(const TestList& list, bool also_run_disabled, int shard_index,
+                       int total_shards);
+
+// Deals `tests` to `count` hands, one after the other, as GoogleTest's sharding does.
+std::vector<std::vector<std::size_t>> deal(const std::vector<std::size_t>& tests,
+                                           std::size_t count);
+
+// How many of `tests`, from the first, a --gtest_filter of at most `limit` bytes can name: at least
+// one. The filter is written to `filter`.
+std::size_t make_filter(const TestList& list, const std::vector<std::size_t>& tests,
+                        std::size_t limit, std::string& filter);
+
+}  // namespace spore::gtest_runner

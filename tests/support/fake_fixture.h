@@ -1,0 +1,23 @@
+// The fixture point of programs that run in a FakeSession: fake_fixture_point() waits until the
+// machine is "captured", and returns once in a forked process per child.
+//
+// Protocol on the descriptor named by SPORE_FAKE_FIXTURE_FD, a SOCK_SEQPACKET: the program sends
+// "F"; it gets "R" (go on here), or "C" and a JSON object of the fork's parameters with three
+// descriptors: stdout, stderr, and a pipe that takes the child's wait status.
+#pragma once
+
+#include <map>
+#include <string>
+
+namespace spore::testing {
+
+struct FakeFork {
+  bool forked = false;
+  int shard_index = 0;
+  int shard_count = 1;
+  std::map<std::string, std::string> user;
+};
+
+FakeFork fake_fixture_point();
+
+}  // namespace spore::testing

@@ -1,0 +1,39 @@
+// A Session whose "machines" are groups of processes of this host: no isolation, no RAM to capture,
+// but the same objects, events and ends. What drives machines is tested with it anywhere.
+//
+// A fixture point works with programs that use support/fake_fixture.h. All machines share the
+// host's files.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "spore/session.h"
+
+namespace spore::testing {
+
+// What happened, for assertions.
+struct FakeLog {
+  std::mutex mutex;
+  std::vector<ExecRequest> executed;
+  std::vector<ForkParameters> forked;
+  std::vector<MachineConfig> booted;
+  std::atomic<int> open_machines{0};
+};
+
+class FakeSession : public Session {
+ public:
+  FakeSession();
+  Result<std::unique_ptr<Machine>> boot(const MachineConfig& config, Milliseconds timeout) override;
+  [[nodiscard]] std::string_view engine() const noexcept override { return "fake"; }
+  [[nodiscard]] FakeLog& log() { return *log_; }
+
+ private:
+  std::shared_ptr<FakeLog> log_;
+};
+
+}  // namespace spore::testing

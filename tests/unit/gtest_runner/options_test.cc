@@ -1,0 +1,56 @@
+#include "gtest_runner/options.h"
+
+#include <gmock/gmock.h>
+
+namespace spore::gtest_runner {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+Result<ParsedOptions> parse(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "spore-test");
+  return parse_options(static_cast<int>(arguments.size()), arguments.data(),
+                       [](const std::string&) { return std::nullopt; });
+}
+
+TEST(Options, BelongToTheRunnerBeforeTheBinaryAndToItAfter) {
+  const auto parsed = parse({"--shards", "3", "--env", "A=b=c", "--memory", "2G", "--timeout",
+                             "1.5", "./tests", "--shards", "9", "--gtest_filter=X.*", "x"});
+  ASSERT_TRUE(parsed) << parsed.error().message();
+  const Options& options = *parsed->options;
+  EXPECT_EQ(options.binary, "./tests");
+  EXPECT_EQ(options.shards, 3U);
+  EXPECT_EQ(options.env.at("A"), "b=c");
+  EXPECT_EQ(options.memory_mib, 2048U);
+  EXPECT_EQ(options.timeout, std::chrono::milliseconds(1500));
+  EXPECT_EQ(options.gtest.filter, "X.*");
+  EXPECT_THAT(options.gtest.rest, ElementsAre("--shards", "9", "x"));
+}
+
+TEST(Options, AreAtLeastTwoShards) {
+  EXPECT_GE(parse({"./tests"})->options->shards, 2U);
+}
+
+TEST(Options, RefuseNonsenseByName) {
+  EXPECT_THAT(parse({"--shards", "0", "./t"}).error().message(), HasSubstr("--shards 0"));
+  EXPECT_THAT(parse({}).error().message(), HasSubstr("no test binary"));
+  EXPECT_THAT(parse({"--shrads", "2", "./t"}).error().message(), HasSubstr("--shrads"));
+  EXPECT_THAT(parse({"--memory", "12", "./t"}).error().message(), HasSubstr("--memory 12"));
+  EXPECT_THAT(parse({"--memory", "99999999999G", "./t"}).error().message(), HasSubstr("--memory"));
+  EXPECT_THAT(parse({"--cpus", "9", "./t"}).error().message(), HasSubstr("--cpus 9"));
+  EXPECT_THAT(parse({"--env", "=x", "./t"}).error().message(), HasSubstr("NAME=VALUE"));
+  EXPECT_THAT(parse({"--mount", "/no/such:/x", "./t"}).error().message(), HasSubstr("/no/such"));
+  EXPECT_THAT(parse({"--mount", "/tmp:x", "./t"}).error().message(), HasSubstr("begin with /"));
+  EXPECT_THAT(parse({"--engine", "magic", "./t"}).error().message(), HasSubstr("magic"));
+}
+
+TEST(Options, HelpIsText) {
+  const auto parsed = parse({"--help"});
+  ASSERT_TRUE(parsed);
+  EXPECT_FALSE(parsed->options);
+  EXPECT_THAT(parsed->text, HasSubstr("--setup"));
+}
+
+}  // namespace
+}  // namespace spore::gtest_runner

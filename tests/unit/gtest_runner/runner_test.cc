@@ -1,0 +1,325 @@
+// Runner from end to end, on machines that are processes of this host (support/fake_session.h).
+#include "gtest_runner/runner.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <pugixml.hpp>
+
+#include "support/fake_session.h"
+
+namespace spore::gtest_runner {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+class Captured : public TextSink {
+ public:
+  void out(std::string_view text) override { append(out_text, text); }
+  void err(std::string_view text) override { append(err_text, text); }
+  std::string out_text;
+  std::string err_text;
+
+ private:
+  void append(std::string& to, std::string_view text) {
+    const std::lock_guard lock(mutex_);
+    to += text;
+  }
+  std::mutex mutex_;
+};
+
+std::size_t count(const std::string& text, const std::string& part) {
+  std::size_t found = 0;
+  for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) {
+    ++found;
+  }
+  return found;
+}
+
+std::string slurp(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// What a report says but for times: the same for a run with and without children.
+std::string timeless_xml(const std::string& path) {
+  pugi::xml_document document;
+  document.load_file(path.c_str());
+  for (const auto& node : document.select_nodes("//*[@time]")) {
+    node.node().remove_attribute("time");
+    node.node().remove_attribute("timestamp");
+  }
+  std::ostringstream text;
+  document.save(text, " ");
+  return text.str();
+}
+
+nlohmann::json timeless_json(nlohmann::json value) {
+  if (value.is_object()) {
+    value.erase("time");
+    value.erase("timestamp");
+  }
+  if (value.is_structured()) {
+    for (auto& entry : value) {
+      entry = timeless_json(entry);
+    }
+  }
+  return value;
+}
+
+class RunnerTest : public ::testing::Test {
+ protected:
+  RunnerTest() {
+    directory_ = ::testing::TempDir() + "/spore_runner_XXXXXX";
+    if (mkdtemp(directory_.data()) == nullptr) {
+      std::abort();
+    }
+    options_.guest_scratch = directory_;
+    options_.workdir = "/";
+    options_.shards = 3;
+    options_.shards_given = true;
+  }
+  ~RunnerTest() override {
+    EXPECT_EQ(session_.log().open_machines, 0) << "a machine was left behind";
+    std::filesystem::remove_all(directory_);
+  }
+
+  Result<int> run(const std::string& subject) {
+    options_.binary = fmt::format("{}/{}", SPORE_SUBJECTS, subject);
+    const auto program = inspect_program(options_.binary);
+    if (!program) {
+      return fail(program.error());
+    }
+    Runner runner(session_, options_, *program, {"root.squashfs"}, sink_, false,
+                  [](std::string_view) {});
+    return runner.run();
+  }
+  int run_plainly(const std::string& subject, const std::string& flags) {
+    return std::system(
+        fmt::format("{}/{} {} >/dev/null 2>&1", SPORE_SUBJECTS, subject, flags).c_str());
+  }
+
+  std::string directory_;
+  testing::FakeSession session_;
+  Options options_;
+  Captured sink_;
+};
+
+TEST_F(RunnerTest, MergesTextAndStatus) {
+  const auto status = run("runner_subject_mixed");
+  ASSERT_TRUE(status) << status.error().message();
+  EXPECT_EQ(*status, 1);
+  const std::string& text = sink_.out_text;
+  EXPECT_EQ(count(text, "[==========] Running 14 tests from 7 test suites.\n"), 1U);
+  EXPECT_EQ(count(text, "[ RUN      ] "), 14U + 1U) << "one is printed by a test";
+  EXPECT_EQ(count(text, "[ RUN      ] Plain.Fails\n"), 1U);
+  EXPECT_EQ(count(text, "[----------] 5 tests from Plain\n"), 1U);
+  EXPECT_EQ(count(text, "[ DISABLED ] Plain.DISABLED_Never\n"), 1U);
+  EXPECT_THAT(text, HasSubstr("no line break[       OK ] Plain.Passes ("));
+  EXPECT_THAT(text, HasSubstr("[  SKIPPED ] 1 test, listed below:\n[  SKIPPED ] Plain.Skips\n"));
+  EXPECT_THAT(text, HasSubstr("  YOU HAVE 2 DISABLED TESTS\n"));
+  EXPECT_LT(text.find("PlainDeathTest.Dies"), text.find("Plain.Passes")) << "the list's order";
+  EXPECT_THAT(sink_.err_text, HasSubstr("said on stderr\n"));
+  EXPECT_EQ(session_.log().forked.size(), 3U);
+  EXPECT_EQ(session_.log().booted.size(), 1U);
+}
+
+TEST_F(RunnerTest, MergedXmlEqualsThatOfOneRun) {
+  options_.gtest.output = fmt::format("xml:{}/merged.xml", directory_);
+  ASSERT_TRUE(run("runner_subject_mixed"));
+  run_plainly("runner_subject_mixed", fmt::format("--gtest_output=xml:{}/plain.xml", directory_));
+  EXPECT_EQ(timeless_xml(directory_ + "/merged.xml"), timeless_xml(directory_ + "/plain.xml"));
+}
+
+TEST_F(RunnerTest, MergedJsonEqualsThatOfOneRun) {
+  options_.gtest.output = fmt::format("json:{}/merged.json", directory_);
+  ASSERT_TRUE(run("runner_subject_mixed"));
+  run_plainly("runner_subject_mixed", fmt::format("--gtest_output=json:{}/plain.json", directory_));
+  const auto merged = nlohmann::json::parse(slurp(directory_ + "/merged.json"));
+  const auto plain = nlohmann::json::parse(slurp(directory_ + "/plain.json"));
+  EXPECT_EQ(timeless_json(merged), timeless_json(plain));
+}
+
+TEST_F(RunnerTest, FiltersAndDisabledTests) {
+  options_.gtest.filter = "Shared.*:*DISABLED_Never";
+  options_.gtest.also_run_disabled_tests = true;
+  const auto status = run("runner_subject_mixed");
+  ASSERT_TRUE(status);
+  EXPECT_EQ(*status, 1);
+  EXPECT_THAT(sink_.out_text,
+              AllOf(HasSubstr("Note: Google Test filter = Shared.*"),
+                    HasSubstr("[  FAILED  ] Plain.DISABLED_Never ("), Not(HasSubstr("YOU HAVE"))));
+}
+
+TEST_F(RunnerTest, FewerTestsThanShards) {
+  options_.gtest.filter = "Shared.First";
+  const auto status = run("runner_subject_mixed");
+  ASSERT_TRUE(status);
+  EXPECT_EQ(*status, 0);
+  EXPECT_EQ(session_.log().forked.size(), 1U);
+  EXPECT_THAT(sink_.err_text, HasSubstr("spore-test: 1 children for 1 test, not 3\n"));
+}
+
+TEST_F(RunnerTest, AFilterThatMatchesNothingPasses) {
+  options_.gtest.filter = "Nothing.*";
+  const auto status = run("runner_subject_mixed");
+  ASSERT_TRUE(status) << status.error().message();
+  EXPECT_EQ(*status, 0);
+  EXPECT_THAT(sink_.out_text, HasSubstr("[  PASSED  ] 0 tests.\n"));
+  EXPECT_THAT(session_.log().forked, IsEmpty());
+}
+
+TEST_F(RunnerTest, AProgramThatIsNoGoogleTestIsRefused) {
+  const auto status = run("runner_subject_plain");
+  ASSERT_FALSE(status);
+  EXPECT_THAT(status.error().message(),
+              AllOf(HasSubstr("is no GoogleTest program"), HasSubstr("exited with status 3")));
+}
+
+TEST_F(RunnerTest, ListingAndHelpAreTheProgramsOwn) {
+  options_.gtest.list_tests = true;
+  options_.gtest.filter = "Shared.*";
+  EXPECT_EQ(run("runner_subject_mixed").value(), 0);
+  EXPECT_THAT(sink_.out_text, HasSubstr("Shared.\n  First\n  Second\n"));
+  options_.gtest.list_tests = false;
+  options_.gtest.help = true;
+  options_.gtest.rest = {"--help"};
+  EXPECT_EQ(run("runner_subject_mixed").value(), 0);
+  EXPECT_THAT(sink_.out_text, HasSubstr("--gtest_also_run_disabled_tests"));
+}
+
+TEST_F(RunnerTest, UnknownFlagsOfGoogleTestGiveItsHelp) {
+  options_.gtest.rest = {"--gtest_nonsense"};
+  EXPECT_EQ(run("runner_subject_mixed").value(), 0);
+  EXPECT_THAT(sink_.out_text, HasSubstr("--gtest_also_run_disabled_tests"));
+  EXPECT_THAT(session_.log().forked, IsEmpty());
+}
+
+TEST_F(RunnerTest, SetupRunsOnceAndItsFailureEndsTheRun) {
+  options_.setup = fmt::format("echo ready | tee -a {}/setup", directory_);
+  options_.gtest.filter = "Shared.*";
+  EXPECT_EQ(run("runner_subject_mixed").value(), 0);
+  EXPECT_EQ(slurp(directory_ + "/setup"), "ready\n");
+  options_.setup = "echo broken >&2; exit 4";
+  const auto status = run("runner_subject_mixed");
+  ASSERT_FALSE(status);
+  EXPECT_THAT(status.error().message(), HasSubstr("--setup command exited with status 4"));
+  EXPECT_THAT(sink_.err_text, HasSubstr("broken\n"));
+}
+
+TEST_F(RunnerTest, ATestThatEndsTheProgramCostsOneTest) {
+  options_.gtest.filter = "Dying.*";
+  options_.gtest.output = fmt::format("xml:{}/merged.xml", directory_);
+  options_.shards = 2;
+  const auto status = run("runner_subject_dying");
+  ASSERT_TRUE(status) << status.error().message();
+  EXPECT_EQ(*status, 1);
+  const std::string& text = sink_.out_text;
+  for (const char* name : {"A", "B", "C", "D", "E", "F"}) {
+    EXPECT_EQ(count(text, fmt::format("[ RUN      ] Dying.{}\n", name)), 1U) << name;
+  }
+  EXPECT_THAT(text, HasSubstr("killed by signal 11 (Segmentation fault) while this test ran."));
+  EXPECT_THAT(text, HasSubstr("exited with status 0 while this test ran."));
+  EXPECT_THAT(text, HasSubstr("[       OK ] Dying.C"));
+  EXPECT_THAT(text, HasSubstr("[       OK ] Dying.E"));
+  EXPECT_THAT(text, HasSubstr("\n 3 FAILED TESTS\n"));
+  EXPECT_EQ(session_.log().forked.size(), 2U + 2U) << "two children died";
+  pugi::xml_document merged;
+  ASSERT_TRUE(merged.load_file((directory_ + "/merged.xml").c_str()));
+  const auto suite = merged.child("testsuites").child("testsuite");
+  EXPECT_EQ(suite.attribute("tests").as_int(), 6);
+  EXPECT_EQ(suite.attribute("failures").as_int(), 3);
+  const auto dead = suite.find_child_by_attribute("name", "B");
+  EXPECT_THAT(dead.child("failure").attribute("message").value(), HasSubstr("before the end"));
+  EXPECT_THAT(dead.child("failure").next_sibling().child_value(), HasSubstr("signal 11"));
+  EXPECT_THAT(dead.attribute("line").as_int(), ::testing::Gt(0));
+}
+
+TEST_F(RunnerTest, ATestThatHangsIsEnded) {
+  options_.gtest.filter = "Hanging.*";
+  options_.shards = 1;
+  options_.timeout = std::chrono::milliseconds(500);
+  const auto status = run("runner_subject_dying");
+  ASSERT_TRUE(status) << status.error().message();
+  EXPECT_EQ(*status, 1);
+  EXPECT_THAT(sink_.out_text,
+              AllOf(HasSubstr("no test began or ended within the 0.5 s"),
+                    HasSubstr("[  FAILED  ] Hanging.G"), HasSubstr("[       OK ] Hanging.H")));
+}
+
+TEST_F(RunnerTest, AnOuterShardIsSplitByName) {
+  options_.outer = {.total = 2, .index = 1, .status_file = directory_ + "/status"};
+  options_.gtest.output = fmt::format("xml:{}/merged.xml", directory_);
+  const auto status = run("runner_subject_mixed");
+  ASSERT_TRUE(status) << status.error().message();
+  EXPECT_TRUE(std::filesystem::exists(directory_ + "/status"));
+  EXPECT_THAT(sink_.out_text, HasSubstr("Note: This is test shard 2 of 2.\n"));
+  for (const ExecRequest& request : session_.log().executed) {
+    EXPECT_FALSE(request.env.contains("GTEST_TOTAL_SHARDS"));
+  }
+  setenv("GTEST_TOTAL_SHARDS", "2", 1);
+  setenv("GTEST_SHARD_INDEX", "1", 1);
+  run_plainly("runner_subject_mixed", fmt::format("--gtest_output=xml:{}/plain.xml", directory_));
+  unsetenv("GTEST_TOTAL_SHARDS");
+  unsetenv("GTEST_SHARD_INDEX");
+  EXPECT_EQ(timeless_xml(directory_ + "/merged.xml"), timeless_xml(directory_ + "/plain.xml"));
+}
+
+TEST_F(RunnerTest, RepeatsAndShuffles) {
+  options_.gtest.filter = "Shared.*:Plain.Passes";
+  options_.gtest.repeat = 2;
+  options_.gtest.shuffle = true;
+  options_.gtest.random_seed = 99999;
+  options_.shards = 2;
+  EXPECT_EQ(run("runner_subject_mixed").value(), 0);
+  EXPECT_THAT(sink_.out_text,
+              AllOf(HasSubstr("Repeating all tests (iteration 2) . . .\n"),
+                    HasSubstr("orders with a seed of 99999 .\n"), HasSubstr("a seed of 1 .\n")));
+  EXPECT_EQ(count(sink_.out_text, "[       OK ] Shared.First"), 2U);
+  EXPECT_EQ(session_.log().forked.size(), 4U);
+}
+
+TEST_F(RunnerTest, AFixturePointIsReachedOnce) {
+  options_.shards = 3;
+  const auto status = run("runner_subject_fixture");
+  ASSERT_TRUE(status) << status.error().message();
+  EXPECT_EQ(*status, 1) << "Fixture.D aborts";
+  const std::string& text = sink_.out_text;
+  EXPECT_EQ(count(text, "building the index\n"), 1U);
+  for (const char* name : {"A", "B", "C", "E", "F", "G", "H"}) {
+    EXPECT_EQ(count(text, fmt::format("[       OK ] Fixture.{} ", name)), 1U) << name;
+  }
+  EXPECT_EQ(count(text, "[  FAILED  ] Fixture.D ("), 1U);
+  ASSERT_EQ(session_.log().forked.size(), 4U);
+  EXPECT_EQ(session_.log().forked[3].user.at("gtest_filter"), "Fixture.G");
+  EXPECT_THAT(session_.log().forked[0].user, IsEmpty());
+}
+
+TEST_F(RunnerTest, AnOuterShardOfAFixturedProgramIsNamedToItsChildren) {
+  options_.outer = {.total = 4, .index = 0, .status_file = ""};
+  options_.shards = 2;
+  EXPECT_EQ(run("runner_subject_fixture").value(), 0);
+  ASSERT_EQ(session_.log().forked.size(), 2U);
+  EXPECT_EQ(session_.log().forked[0].user.at("gtest_filter"), "Fixture.A");
+  EXPECT_EQ(session_.log().forked[1].user.at("gtest_filter"), "Fixture.E");
+}
+
+TEST_F(RunnerTest, AnEndBeforeTheFixturePointIsTold) {
+  options_.env["SUBJECT_EXIT_EARLY"] = "1";
+  const auto status = run("runner_subject_fixture");
+  ASSERT_TRUE(status) << status.error().message();
+  EXPECT_EQ(*status, 1);
+  EXPECT_THAT(sink_.out_text, HasSubstr("cannot build it\n"));
+  EXPECT_THAT(sink_.err_text, HasSubstr("exited with status 7 before its fixture point"));
+  EXPECT_THAT(session_.log().forked, IsEmpty());
+}
+
+}  // namespace
+}  // namespace spore::gtest_runner
