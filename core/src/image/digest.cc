@@ -39,12 +39,14 @@ void Sha256::field(std::uint64_t number) {
   update({little_endian.data(), little_endian.size()});
 }
 
-void Sha256::file_identity(const struct stat& status) {
-  field(std::uint64_t{status.st_dev});
-  field(std::uint64_t{status.st_ino});
+void Sha256::size_and_mtime(const struct stat& status) {
   field(static_cast<std::uint64_t>(status.st_size));
   field(static_cast<std::uint64_t>(status.st_mtim.tv_sec));
   field(static_cast<std::uint64_t>(status.st_mtim.tv_nsec));
+}
+
+void Sha256::inode_and_ctime(const struct stat& status) {
+  field(std::uint64_t{status.st_ino});
   field(static_cast<std::uint64_t>(status.st_ctim.tv_sec));
   field(static_cast<std::uint64_t>(status.st_ctim.tv_nsec));
 }

@@ -24,8 +24,10 @@ class Sha256 {
   // For keys: each field carries its length, so that no two lists of fields hash alike.
   void field(std::string_view text);
   void field(std::uint64_t number);
-  // What tells an unchanged file without reading it: inode, size, mtime and ctime.
-  void file_identity(const struct stat& status);
+  // What tells a changed file without reading it. Size and mtime are the same through a shared
+  // file system; inode and ctime, which nobody can set back, are not.
+  void size_and_mtime(const struct stat& status);
+  void inode_and_ctime(const struct stat& status);
 
   // The digest in hexadecimal. The object is used up.
   [[nodiscard]] std::string finish();

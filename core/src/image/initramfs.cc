@@ -198,7 +198,7 @@ Result<void> add_identity(Sha256& key, const std::string& path) {
     return fail(Error::from_errno(errno, fmt::format("build an initramfs from {}", path)));
   }
   key.field(path);
-  key.file_identity(status);
+  key.size_and_mtime(status);
   return {};
 }
 

@@ -17,6 +17,7 @@
 
 #include "base/mapping.h"
 #include "image/digest.h"
+#include "image/elf.h"
 #include "image/files.h"
 
 namespace spore::image {
@@ -111,23 +112,6 @@ Result<KernelHeader> parse_bzimage(std::string_view head, std::uint64_t file_siz
   return header;
 }
 
-std::string_view machine_name(std::uint16_t machine) {
-  switch (machine) {
-    case EM_386:
-      return "32-bit x86";
-    case EM_X86_64:
-      return "x86_64";
-    case EM_ARM:
-      return "32-bit Arm";
-    case EM_AARCH64:
-      return "aarch64";
-    case EM_RISCV:
-      return "RISC-V";
-    default:
-      return "another architecture";
-  }
-}
-
 tl::unexpected<Error> wrong_architecture(std::string_view found) {
   return fail(ErrorCode::kInvalidArgument,
               fmt::format("it is a kernel for {}; this machine runs x86_64", found));
@@ -218,7 +202,7 @@ Result<Kernel> open_kernel(const std::string& path, const Cache& cache) {
   Sha256 key;
   key.field(kCacheVersion);
   key.field(path);
-  key.file_identity(status);
+  key.size_and_mtime(status);
   SPORE_ASSIGN(std::string elf_path,
                cache.get(fmt::format("{}.vmlinux", key.finish()),
                          [&](int output) { return unpack_kernel(path, header, output); }));
@@ -250,7 +234,7 @@ Result<void> check_kernel_elf(std::string_view head, std::uint64_t file_size) {
     return fail(ErrorCode::kCorrupt, "it holds no ELF kernel");
   }
   if (header->e_machine != EM_X86_64) {
-    return wrong_architecture(machine_name(header->e_machine));
+    return wrong_architecture(elf_machine_name(header->e_machine));
   }
   if (header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_ident[EI_DATA] != ELFDATA2LSB ||
       (header->e_type != ET_EXEC && header->e_type != ET_DYN) ||

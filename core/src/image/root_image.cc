@@ -1,0 +1,147 @@
+// In the cache an image is <digest>.squashfs; <key>.image names the digest that a key led to.
+#include "image/root_image.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "image/base_system.h"
+#include "image/closure.h"
+#include "image/digest.h"
+#include "image/files.h"
+#include "image/python.h"
+#include "image/squashfs.h"
+
+namespace spore::image {
+namespace {
+
+constexpr std::string_view kCacheVersion = "image-1";
+constexpr std::size_t kDigestLength = 64;
+constexpr std::uint64_t kMaxIndexBytes = 4096;
+
+// The image that the index names, if its file is there with the size it had.
+std::optional<Image> look_up(const Cache& cache, const std::string& index) {
+  const auto text = read_file(index, kMaxIndexBytes);
+  if (!text || text->size() <= kDigestLength ||
+      text->find_first_not_of("0123456789abcdef") != kDigestLength) {
+    return std::nullopt;
+  }
+  Image image;
+  image.digest = text->substr(0, kDigestLength);
+  image.bytes = std::strtoull(text->c_str() + kDigestLength, nullptr, 10);
+  image.path = cache.path(image.digest + ".squashfs");
+  struct stat status {};
+  if (::stat(image.path.c_str(), &status) != 0 ||
+      static_cast<std::uint64_t>(status.st_size) != image.bytes) {
+    return std::nullopt;
+  }
+  return image;
+}
+
+Result<Image> pack(const Cache& cache, const std::string& index_name, const Tree& tree,
+                   const std::function<void(std::string_view)>& progress) {
+  SPORE_ASSIGN(CacheFile file, CacheFile::create(cache, index_name));
+  SPORE_TRY(write_squashfs(tree, file.fd(), progress));
+  Image image;
+  image.built = true;
+  SPORE_ASSIGN(image.digest, sha256_of_file(file.fd(), "the image"));
+  struct stat status {};
+  if (::fstat(file.fd(), &status) != 0) {
+    return fail(Error::from_errno(errno, "read the image's size"));
+  }
+  image.bytes = static_cast<std::uint64_t>(status.st_size);
+  image.path = cache.path(image.digest + ".squashfs");
+  SPORE_TRY(file.publish(image.path));
+  SPORE_ASSIGN(CacheFile index, CacheFile::create(cache, index_name));
+  SPORE_TRY(write_all(index.fd(), fmt::format("{} {}\n", image.digest, image.bytes),
+                      "the image's index"));
+  SPORE_TRY(index.publish(cache.path(index_name)));
+  return image;
+}
+
+}  // namespace
+
+Result<Tree> collect(const ImageSpec& spec, const std::string& cache_directory) {
+  Tree tree(spec.excludes, cache_directory);
+  Closure closure;
+  if (spec.base_system || !spec.programs.empty() || !spec.pythons.empty()) {
+    SPORE_TRY(add_loader_files(tree));
+  }
+  for (const std::string& path : spec.paths) {
+    if (!path.starts_with('/')) {
+      return fail(ErrorCode::kInvalidArgument,
+                  fmt::format("pack \"{}\": it is no absolute path", path));
+    }
+    SPORE_TRY(tree.add(path));
+  }
+  for (const std::string& python : spec.pythons) {
+    SPORE_TRY(add_python(python, tree, closure));
+  }
+  if (spec.base_system) {
+    SPORE_TRY(add_base_system(tree, closure));
+  }
+  for (const std::string& name : spec.programs) {
+    SPORE_ASSIGN(const std::string program, find_program(name));
+    SPORE_TRY(closure.add_program(program));
+  }
+  for (const std::string& path : closure.files()) {
+    SPORE_TRY(tree.add(path));
+  }
+  for (const ImageMount& mount : spec.mounts) {
+    SPORE_TRY(tree.mount(mount.source, mount.target));
+  }
+  return tree;
+}
+
+std::string key_of(const Tree& tree) {
+  Sha256 key;
+  key.field(kCacheVersion);
+  for (const auto& [path, entry] : tree.entries()) {
+    key.field(path);
+    key.field(std::uint64_t{entry.status.st_mode});
+    key.field(std::uint64_t{entry.status.st_uid});
+    key.field(std::uint64_t{entry.status.st_gid});
+    key.field(entry.link);
+    if (entry.content) {
+      key.field(*entry.content);
+    } else if (!S_ISDIR(entry.status.st_mode)) {
+      // A directory's own times are not in the image, and change with files that are not either.
+      key.size_and_mtime(entry.status);
+      key.inode_and_ctime(entry.status);
+    }
+  }
+  return key.finish();
+}
+
+Result<Image> build_image_in(const Cache& cache, const ImageSpec& spec,
+                             const std::function<void(std::string_view)>& progress) {
+  SPORE_ASSIGN(const Tree tree, collect(spec, cache.directory()));
+  const std::string index_name = key_of(tree) + ".image";
+  const std::string index = cache.path(index_name);
+  if (auto found = look_up(cache, index)) {
+    return std::move(*found);
+  }
+  SPORE_ASSIGN(const CacheLock held, cache.lock(index_name));
+  if (auto found = look_up(cache, index)) {
+    return std::move(*found);
+  }
+  return pack(cache, index_name, tree, progress);
+}
+
+}  // namespace spore::image
+
+namespace spore {
+
+Result<Image> build_image(const ImageSpec& spec,
+                          const std::function<void(std::string_view)>& progress) {
+  SPORE_ASSIGN(const image::Cache cache, image::Cache::open());
+  return image::build_image_in(cache, spec, progress);
+}
+
+}  // namespace spore
