@@ -19,6 +19,8 @@ else is loaded when it is first used.
 from __future__ import annotations
 
 import importlib
+import os
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from spore.errors import (
@@ -126,8 +128,20 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _FROM_CORE:
+        _point_to_program()
         return getattr(importlib.import_module("spore._core"), name)
     raise AttributeError(f"module 'spore' has no attribute {name!r}")
+
+
+def _point_to_program() -> None:
+    """Tells the engine which `spore` program belongs to this package."""
+    if "SPORE_BIN" in os.environ:
+        return
+    own = os.path.join(os.path.dirname(__file__), "bin", "spore")
+    found = own if os.path.exists(own) else shutil.which("spore")
+    if found is not None:
+        # Its helper programs lie beside the real file.
+        os.environ["SPORE_BIN"] = os.path.realpath(found)
 
 
 def __dir__() -> list[str]:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 AGENT_SOCKET = "/run/spore/agent.sock"
+# Overrides it, so that a test can play the agent.
+AGENT_SOCKET_VARIABLE = "SPORE_AGENT_SOCKET"
 
 
 @dataclass(frozen=True)
@@ -81,23 +83,24 @@ def fixture_point() -> GuestGeneration:
 
 def _ask(request: str) -> str | None:
     """The agent's answer, or None where there is no agent."""
+    path = os.environ.get(AGENT_SOCKET_VARIABLE, AGENT_SOCKET)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
-            connection.connect(AGENT_SOCKET)
+            connection.connect(path)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED):
                 return None
             raise OSError(
                 error.errno,
                 f"asking the machine's agent for {request!r}: {os.strerror(error.errno or 0)}",
-                AGENT_SOCKET,
+                path,
             ) from error
         connection.sendall(f"{request}\n".encode())
         with connection.makefile("r", encoding="utf-8") as answers:
             answer = answers.readline()
     if not answer.endswith("\n"):
         raise ConnectionError(
-            f"asking the machine's agent for {request!r}: it closed {AGENT_SOCKET} without an answer"
+            f"asking the machine's agent for {request!r}: it closed {path} without an answer"
         )
     return answer
 

@@ -128,7 +128,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 def _settings(config: pytest.Config) -> Settings | None:
     """The settings of a forking controller; None where the run does not fork."""
-    from spore._pytest.options import read_settings, runs_whole, runs_here
+    from spore._pytest.options import read_settings, runs_here, runs_whole
 
     if runs_here(config) or runs_whole(config):
         return None

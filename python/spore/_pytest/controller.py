@@ -7,6 +7,7 @@ one test are called together, when the test has ended, so that children do not i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+from _pytest.config import create_terminal_writer
 
 import spore
 from spore._pytest import cache, environment, frames, reports, shards, summary
@@ -103,7 +105,6 @@ class Controller:
             if isinstance(said, dict):
                 if said["type"] == "collected":
                     self._tests = [str(test) for test in said["tests"]]
-                    self._write_collected(said["lines"])
                     break
                 self._take_collection(session, said)
             else:
@@ -125,6 +126,8 @@ class Controller:
         elif kind == "deselected":
             if terminal is not None:
                 terminal.pytest_deselected(message["tests"])
+        elif kind == "collection_finish":
+            self._write_collected(message["lines"])
         else:
             self._take_general(session, message)
 
@@ -187,12 +190,10 @@ class Controller:
         for member, child in zip(members, children):
             self._children[member.index] = child
             child.progressed = False
-            try:
-                self._fleet.send(
-                    member, {"type": "run", "run": shards.to_ranges(child.remaining)}
-                )
-            except spore.Error:
-                pass  # it ended already, and its reader says how
+            order = {"type": "run", "run": shards.to_ranges(child.remaining)}
+            # One that has ended already says so itself, through its reader.
+            with contextlib.suppress(spore.Error):
+                self._fleet.send(member, order)
 
     def _take(
         self, session: pytest.Session, member: Member, child: Child, message: frames.Message
@@ -235,9 +236,7 @@ class Controller:
         if session.shouldstop:
             raise session.Interrupted(session.shouldstop)
 
-    def _take_end(
-        self, session: pytest.Session, member: Member, child: Child, end: Ended
-    ) -> None:
+    def _take_end(self, session: pytest.Session, member: Member, child: Child, end: Ended) -> None:
         del self._children[member.index]
         self._fleet.retire(member)
         if child.finished and not child.remaining:
@@ -307,9 +306,10 @@ class Controller:
 
     def _stop(self, session: pytest.Session, message: frames.Message) -> NoReturn:
         """Ends this session as the one in the machine ended."""
-        how, text = message["how"], str(message["message"])
+        how = message["how"]
         if how == "usage":
-            raise pytest.UsageError(*text.split("\n"))
+            raise pytest.UsageError(*message["message"])
+        text = str(message["message"])
         if how == "failed":
             raise session.Failed(text)
         if how == "interrupted":
@@ -324,15 +324,19 @@ class Controller:
 
     @property
     def _terminal(self) -> TerminalReporter | None:
-        return self._config.pluginmanager.getplugin("terminalreporter")
+        reporter: TerminalReporter | None = self._config.pluginmanager.getplugin("terminalreporter")
+        return reporter
 
     def _progress(self, text: str) -> None:
         if self._config.get_verbosity() >= 0:
             self._write_line(f"spore: {text}")
 
     def _write_line(self, text: str, **markup: bool) -> None:
-        if self._terminal is not None:
-            self._terminal.write_line(text, **markup)
+        terminal = self._terminal
+        if terminal is not None:
+            if terminal._tw.width_of_current_line:
+                terminal._tw.line()
+            terminal.write_line(text, **markup)
 
     def _print(self, printed: Printed) -> None:
         _write(printed)
@@ -366,7 +370,8 @@ def _boot(fleet: Fleet, config: pytest.Config, *, whole: bool) -> None:
         environment.guest_command(config),
         variables,
     )
-    color = config.get_terminal_writer().hasmarkup
+    # Without the terminal plugin there is no such option.
+    color = hasattr(config.option, "color") and create_terminal_writer(config).hasmarkup
     fleet.send(member, {"type": "welcome", "cache": cache.collect(config), "color": color})
 
 

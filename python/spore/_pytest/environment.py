@@ -20,17 +20,27 @@ from spore._pytest.guest import GUEST_VARIABLE
 # Variables that name something of this host: sockets, terminals, displays, sessions, places of
 # temporary files, and Spore's own settings.
 _HOST_ONLY = frozenset(
-    "_ DBUS_SESSION_BUS_ADDRESS DISPLAY DOCKER_HOST GPG_AGENT_INFO INVOCATION_ID"
-    " JOURNAL_STREAM LD_PRELOAD LISTEN_FDNAMES LISTEN_FDS LISTEN_PID NOTIFY_SOCKET OLDPWD"
-    " PYTEST_CURRENT_TEST PYTEST_VERSION SHLVL STY TEMP TMP TMPDIR TMUX TMUX_PANE"
-    " WAYLAND_DISPLAY WINDOWID XAUTHORITY".split()
+    """
+    _ DBUS_SESSION_BUS_ADDRESS DISPLAY DOCKER_HOST GPG_AGENT_INFO INVOCATION_ID JOURNAL_STREAM
+    LD_PRELOAD LISTEN_FDNAMES LISTEN_FDS LISTEN_PID NOTIFY_SOCKET OLDPWD PYTEST_CURRENT_TEST
+    PYTEST_VERSION SHLVL STY TEMP TMP TMPDIR TMUX TMUX_PANE WAYLAND_DISPLAY WINDOWID XAUTHORITY
+    """.split()  # noqa: SIM905
 )
 _HOST_ONLY_PREFIXES = ("SPORE_", "SSH_", "SYSTEMD_", "XDG_RUNTIME", "XDG_SESSION")
 
 # Of a project: histories, caches and virtual environments. The interpreter's own environment is in
 # the environment image in any case.
 _NOT_OF_A_PROJECT = (
-    ".git .hg .svn .tox .nox .venv .mypy_cache .pytest_cache .ruff_cache .cache".split()
+    ".git",
+    ".hg",
+    ".svn",
+    ".tox",
+    ".nox",
+    ".venv",
+    ".cache",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
 )
 
 _START = """set -e
@@ -47,7 +57,7 @@ class ImagePlan:
     """One root image: the keyword arguments of spore.build_image, and what to call it."""
 
     name: str
-    arguments: dict[str, object]
+    arguments: Mapping[str, object]
 
 
 def plan_images(config: pytest.Config) -> list[ImagePlan]:
@@ -110,7 +120,7 @@ def guest_command(config: pytest.Config) -> list[str]:
 def guest_variables(*, whole: bool) -> dict[str, str]:
     """What tells the plugin in the machine which part it plays.
 
-    `whole`: pytest says everything itself, as without the plugin; else it reports to the controller.
+    `whole`: it says everything itself, as without the plugin; else it reports to the controller.
     """
     return {GUEST_VARIABLE: "whole" if whole else "fork"}
 
@@ -142,7 +152,8 @@ def _excludes(config: pytest.Config) -> list[str]:
 
 def _python_command() -> list[str]:
     """Starts pytest as it was started here: `python -m` makes the working directory importable."""
-    command = [sys.executable, *subprocess._args_from_interpreter_flags()]  # type: ignore[attr-defined]
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    command = [sys.executable, *flags]
     if Path(sys.argv[0]).name == "__main__.py":
         return [*command, "-m", "pytest"]
     script = "import sys; del sys.path[0]; import pytest; sys.exit(pytest.console_main())"
@@ -151,7 +162,8 @@ def _python_command() -> list[str]:
 
 def _extras(config: pytest.Config) -> tuple[list[str], list[str]]:
     """The programs and the other paths that spore_paths names."""
-    programs, paths = [], []
+    programs: list[str] = []
+    paths: list[str] = []
     for line in config.getini("spore_paths"):
         for entry in shlex.split(line):
             if "/" not in entry:
@@ -167,7 +179,9 @@ def _extras(config: pytest.Config) -> tuple[list[str], list[str]]:
 
 def _argument_paths(config: pytest.Config) -> list[Path]:
     """Test files and directories that the command line names."""
-    named = (Path(config.invocation_params.dir, argument.split("::")[0]) for argument in config.args)
+    named = (
+        Path(config.invocation_params.dir, argument.split("::")[0]) for argument in config.args
+    )
     return [path.resolve() for path in named if path.exists()]
 
 
@@ -176,9 +190,7 @@ def _is_below(path: Path, directories: Iterable[Path]) -> bool:
 
 
 def _outermost(paths: list[Path]) -> list[str]:
-    return _unique(
-        str(path) for path in paths if not any(other in path.parents for other in paths)
-    )
+    return _unique(str(path) for path in paths if not any(other in path.parents for other in paths))
 
 
 def _unique(entries: Iterable[str]) -> list[str]:

@@ -102,9 +102,7 @@ class Fleet:
                 self.images.append((plan.name, image))
         self.timings.images = watch.seconds
         with _Stopwatch() as watch:
-            self._session = spore.Session.open(
-                engine=self.settings.engine, progress=self.progress
-            )
+            self._session = spore.Session.open(engine=self.settings.engine, progress=self.progress)
             self.progress("booting the machine")
             machine = self._session.boot(
                 memory=self.settings.memory,
@@ -125,7 +123,8 @@ class Fleet:
 
     def fork(self, shards: Sequence[int], count: int) -> list[Member]:
         """One child for each of `shards`, which number the shards of a run in `count` shards."""
-        assert self._spore is not None and self._parent is not None
+        assert self._spore is not None
+        assert self._parent is not None
         first = len(self.members)
         parameters = [
             spore.ForkParameters(

@@ -92,7 +92,7 @@ class GuestPlugin:
     def send(self, kind: str, **values: Any) -> None:
         self._channel.send({"type": kind, **values})
 
-    def _stop(self, how: str, message: str, status: int | None = None) -> None:
+    def _stop(self, how: str, message: str | list[str], status: int | None = None) -> None:
         """Tells the controller, once, why this pytest ends early."""
         if not self._stopped:
             self._stopped = True
@@ -104,14 +104,16 @@ class GuestPlugin:
     def pytest_collection(self, session: pytest.Session) -> Generator[None, object, object]:
         self.send("collecting")
         try:
-            return (yield)
+            result = yield
         except pytest.UsageError as error:
-            self._stop("usage", "\n".join(str(line) for line in error.args))
+            self._stop("usage", [str(line) for line in error.args])
             # The controller shows it; here it must not be printed a second time.
             raise session.Failed("usage error") from error
         except session.Failed as error:
             self._stop("failed", str(error))
             raise
+        self.send("collected", tests=[item.nodeid for item in session.items])
+        return result
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         items = sum(isinstance(node, pytest.Item) for node in report.result or ())
@@ -129,7 +131,7 @@ class GuestPlugin:
             )
         ):
             lines += [answer] if isinstance(answer, str) else list(answer)
-        self.send("collected", tests=[item.nodeid for item in session.items], lines=lines)
+        self.send("collection_finish", lines=lines)
 
     # ---- running ----------------------------------------------------------------------------
 
@@ -200,17 +202,13 @@ class GuestPlugin:
 
     # ---- reporting --------------------------------------------------------------------------
 
-    def pytest_runtest_logstart(
-        self, nodeid: str, location: tuple[str, int | None, str]
-    ) -> None:
+    def pytest_runtest_logstart(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
         self.send("start", test=nodeid, location=location)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.send("report", report=self._serializable(report))
 
-    def pytest_runtest_logfinish(
-        self, nodeid: str, location: tuple[str, int | None, str]
-    ) -> None:
+    def pytest_runtest_logfinish(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
         self.send("end", test=nodeid, location=location)
 
     def pytest_warning_recorded(
@@ -247,9 +245,7 @@ class GuestPlugin:
         return True  # said: pytest need not print it
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_sessionfinish(
-        self, session: pytest.Session
-    ) -> Generator[None, object, object]:
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
         result = yield
         self.send("finish", failed=str(session.shouldfail or ""))
         return result

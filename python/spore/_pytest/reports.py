@@ -17,7 +17,9 @@ def hook_call(config: pytest.Config, message: frames.Message) -> Call | None:
     kind = message["type"]
     hook = config.hook
     if kind in ("start", "end"):
-        start_or_end = hook.pytest_runtest_logstart if kind == "start" else hook.pytest_runtest_logfinish
+        start_or_end = (
+            hook.pytest_runtest_logstart if kind == "start" else hook.pytest_runtest_logfinish
+        )
         return lambda: start_or_end(nodeid=message["test"], location=message["location"])
     if kind == "report":
         report = deserialize(config, message)

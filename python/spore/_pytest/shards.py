@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 
 def split(tests: int, children: int) -> list[range]:
-    """Ranges of `tests` for at most `children` children: none empty, sizes differ by one at most."""
+    """Ranges of `tests` for at most `children` children: none empty, sizes within one."""
     if children < 1:
         raise ValueError(f"cannot split {tests} tests among {children} children")
     children = min(children, tests)

@@ -9,6 +9,7 @@ A guest that ends with status PANIC plays a machine whose kernel panicked.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -161,6 +162,7 @@ class Zygote:
         self.process._pump("stderr", self.popen.stderr.fileno())
         self.captured = False
         self.children = {}
+        self.early_exits = {}  # of children whose fork() has not returned yet
         self.forked = queue.SimpleQueue()
         self.lock = threading.Lock()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -176,9 +178,13 @@ class Zygote:
             elif "forked" in message:
                 self.forked.put(message["forked"])
             else:
+                pid, status = message["exited"], message["status"]
                 with self.lock:
-                    child = self.children.pop(message["exited"])
-                child._exited(message["status"])
+                    child = self.children.pop(pid, None)
+                    if child is None:
+                        self.early_exits[pid] = status
+                if child is not None:
+                    child._exited(status)
         self.popen.wait()
         code = self.popen.returncode
         if not self.captured:
@@ -186,14 +192,17 @@ class Zygote:
 
     def fork(self, parameters):
         ours, theirs = socket.socketpair()
+        with theirs:
+            message = json.dumps(vars(parameters)).encode()
+            socket.send_fds(self.control, [message], [theirs.fileno()])
+        child = ChildMachine(self.forked.get(timeout=30), Process(ours))
+        child._process._pump("channel", ours.fileno())
         with self.lock:
-            socket.send_fds(
-                self.control, [json.dumps(vars(parameters)).encode()], [theirs.fileno()]
-            )
-            theirs.close()
-            child = ChildMachine(self.forked.get(timeout=10), Process(ours))
-            child._process._pump("channel", ours.fileno())
-            self.children[child._pid] = child
+            status = self.early_exits.pop(child._pid, None)
+            if status is None:
+                self.children[child._pid] = child
+        if status is not None:
+            child._exited(status)
         return child
 
 
@@ -222,10 +231,8 @@ class ChildMachine:
     def close(self):
         if not self._closed:
             self._closed = True
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
 
 class Machine:
