@@ -5,9 +5,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <string>
 
+#include "unit/image/samples.h"
 #include "unit/image/temporary.h"
 
 namespace spore::image {
@@ -16,49 +16,8 @@ namespace {
 using test::TemporaryDirectory;
 using testing::HasSubstr;
 
-template <typename T>
-void put(std::string& bytes, std::size_t offset, T value) {
-  std::memcpy(bytes.data() + offset, &value, sizeof value);
-}
-
-std::string make_elf(std::uint16_t machine = EM_X86_64) {
-  std::string bytes(4096, '\0');
-  Elf64_Ehdr header{};
-  std::memcpy(header.e_ident, ELFMAG, SELFMAG);
-  header.e_ident[EI_CLASS] = ELFCLASS64;
-  header.e_ident[EI_DATA] = ELFDATA2LSB;
-  header.e_type = ET_EXEC;
-  header.e_machine = machine;
-  header.e_phoff = sizeof header;
-  header.e_phentsize = sizeof(Elf64_Phdr);
-  header.e_phnum = 1;
-  Elf64_Phdr segment{};
-  segment.p_type = PT_LOAD;
-  segment.p_offset = 512;
-  segment.p_filesz = segment.p_memsz = 4096 - 512;
-  put(bytes, 0, header);
-  put(bytes, sizeof header, segment);
-  bytes.replace(1024, 30, "Linux version 6.1.0-9-test (x)");
-  return bytes;
-}
-
-// A bzImage whose payload is stored as it is, followed by its size.
-std::string make_bzimage(std::string payload) {
-  const auto size = static_cast<std::uint32_t>(payload.size());
-  payload.resize(payload.size() + sizeof size);
-  put(payload, size, size);
-  std::string bytes(5 * 512, '\0');
-  bytes[0x1f1] = 4;
-  put<std::uint16_t>(bytes, 0x1fe, 0xaa55);
-  bytes.replace(0x202, 4, "HdrS");
-  put<std::uint16_t>(bytes, 0x206, 0x020f);
-  put<std::uint16_t>(bytes, 0x20e, 0x300);
-  put<std::uint16_t>(bytes, 0x236, 1);
-  put<std::uint32_t>(bytes, 0x248, 0);
-  put<std::uint32_t>(bytes, 0x24c, static_cast<std::uint32_t>(payload.size()));
-  bytes.replace(0x500, 24, "6.1.0-7-test (you@there)");
-  return bytes + payload;
-}
+using test::make_bzimage;
+using test::make_elf;
 
 class KernelTest : public testing::Test {
  protected:

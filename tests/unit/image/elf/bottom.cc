@@ -1,0 +1,3 @@
+int bottom() {
+  return 42;
+}

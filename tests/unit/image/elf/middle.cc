@@ -1,0 +1,4 @@
+int bottom();
+int middle() {
+  return bottom();
+}

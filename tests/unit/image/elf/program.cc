@@ -1,0 +1,4 @@
+int middle();
+int main() {
+  return middle();
+}
