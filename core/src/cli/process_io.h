@@ -1,0 +1,80 @@
+// A guest's process and this program's terminal, streams and signals: everything goes through until
+// the process ends.
+#pragma once
+
+#include <signal.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "base/unique_fd.h"
+#include "spore/session.h"
+
+namespace spore::cli {
+
+// Takes this program's signals over, from the first slow step on. Until a process is attached, one
+// that asks to end ends this program; afterwards it goes to the process, and a second SIGINT closes
+// the machine. Made before any other thread, so that all of them leave the signals to this one.
+class SignalForwarder {
+ public:
+  SignalForwarder();
+  ~SignalForwarder();
+  SignalForwarder(const SignalForwarder&) = delete;
+  SignalForwarder& operator=(const SignalForwarder&) = delete;
+
+  // Both must live until detach() or the end of this object.
+  void attach(Machine& machine, Process& process);
+  void detach();
+  [[nodiscard]] bool killed() const noexcept { return killed_; }
+
+ private:
+  void run();
+  void forward(int number);
+
+  sigset_t signals_{};
+  sigset_t before_{};
+  base::UniqueFd signal_fd_;
+  base::UniqueFd stop_;
+  std::mutex mutex_;
+  Machine* machine_ = nullptr;
+  Process* process_ = nullptr;
+  int interrupts_ = 0;
+  std::atomic<bool> killed_ = false;
+  std::thread thread_;
+};
+
+// The terminal behind standard input, raw while this lives.
+class RawTerminal {
+ public:
+  explicit RawTerminal(bool wanted);
+  ~RawTerminal();
+  RawTerminal(const RawTerminal&) = delete;
+  RawTerminal& operator=(const RawTerminal&) = delete;
+
+ private:
+  struct Saved;
+  std::unique_ptr<Saved> saved_;
+};
+
+struct TerminalSize {
+  std::uint16_t rows = 24;
+  std::uint16_t columns = 80;
+};
+std::optional<TerminalSize> terminal_size();
+
+struct Followed {
+  enum class Outcome { kExited, kLost, kTimedOut, kOutputClosed };
+  Outcome outcome = Outcome::kExited;
+  Exited exited;
+  MachineEnd end;
+};
+
+// Copies standard input to the process and its output to standard output and error, until it is
+// over, or `timeout` passes. Closes the machine in every case but kExited.
+Followed follow_process(Machine& machine, Process& process, std::optional<Milliseconds> timeout);
+
+}  // namespace spore::cli
