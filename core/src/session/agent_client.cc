@@ -134,7 +134,7 @@ Result<void> AgentClient::started(const ExecRequest& request, std::uint32_t id,
     return fail(Error(Error::from_errno(failure.error_number, "").code(),
                       fmt::format("{}: {}", attempted, failure.message)));
   }
-  if (ended_ && std::holds_alternative<Lost>(state.record.events.front())) {
+  if (ended_ && !state.record.started) {
     processes_.erase(id);
     return fail(ended_error(attempted, *ended_));
   }

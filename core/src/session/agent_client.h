@@ -45,6 +45,7 @@ struct ProcessRecord {
     bool closed = false;
   };
   Phase phase = Phase::kStarting;
+  bool started = false;
   std::deque<ProcessEvent> events;     // the last event stays at the front once it is reached
   std::array<OutputWindow, 3> output;  // stdout, stderr, channel
   std::array<InputWindow, 2> input;    // stdin, channel

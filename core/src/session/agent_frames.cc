@@ -174,6 +174,7 @@ Result<void> AgentClient::handle_start(ProcessState& state, const wire::Frame& f
   if (static_cast<AgentFrame>(frame.type) == AgentFrame::kStarted) {
     SPORE_TRY(wire::from_cbor<wire::StartedMessage>(frame.payload));
     record.phase = ProcessRecord::Phase::kRunning;
+    record.started = true;
   } else {
     SPORE_ASSIGN(record.start_failure, wire::from_cbor<wire::StartFailedMessage>(frame.payload));
     record.phase = ProcessRecord::Phase::kOver;

@@ -87,6 +87,9 @@ Result<std::size_t> FdTransport::read(std::span<char> buffer) {
     if (got >= 0) {
       return static_cast<std::size_t>(got);
     }
+    if (errno == ECONNRESET) {
+      return std::size_t{0};  // a peer that went without reading all it was sent
+    }
     if (errno != EINTR && errno != EAGAIN) {
       return fail(Error::from_errno(errno, "reading from a stream"));
     }
