@@ -100,9 +100,8 @@ SporeObject capture(const MachineObject& self, bool keep_running, double timeout
 
 template <typename Children>
 std::vector<MachineObject> fork(const SporeObject& self, Children children) {
-  auto machines = unwrap(blocking([spore = self.get(), children = std::move(children)] {
-    return spore->fork(children);
-  }));
+  auto machines = unwrap(blocking(
+      [spore = self.get(), children = std::move(children)] { return spore->fork(children); }));
   std::vector<MachineObject> result;
   for (auto& machine : machines) {
     result.emplace_back(self.session(), std::move(machine), self.machines());

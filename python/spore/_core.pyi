@@ -9,7 +9,6 @@ from typing_extensions import Self
 
 Progress = Callable[[str], object]
 PathLike = str | os.PathLike[str]
-ProcessEvent = Output | AtFixturePoint | Exited | Lost
 
 @final
 class ForkParameters:
@@ -137,6 +136,8 @@ class Lost:
 
     @property
     def end(self) -> MachineEnd: ...
+
+ProcessEvent = Output | AtFixturePoint | Exited | Lost
 
 @final
 class RunResult:

@@ -1,4 +1,4 @@
-"""The plugin's logic, with a double of the engine: what plain pytest reports, the plugin reports."""
+"""The plugin's logic, with a double of the engine: it reports what plain pytest reports."""
 
 from __future__ import annotations
 
