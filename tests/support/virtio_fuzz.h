@@ -58,7 +58,8 @@ inline void fuzz_virtio_device(std::span<const std::uint8_t> bytes, FuzzedDevice
   };
   const auto transport = make(std::move(fuzzed.device), {});
   VirtioDriverFake driver(*transport, ram);
-  driver.start(virtio::kFeatureVersion1 | (input.take<bool>() ? virtio::kFeatureEventIdx : 0));
+  driver.start(virtio::kFeatureVersion1 |
+               (input.take<std::uint8_t>() % 2 != 0 ? virtio::kFeatureEventIdx : 0));
   while (!input.empty()) {
     switch (input.take<std::uint8_t>() % 7) {
       case 0:
