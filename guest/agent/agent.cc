@@ -41,9 +41,9 @@ pid_t parent_of(pid_t pid) {
 
 class Agent {
  public:
-  Agent(int control_fd, AgentOptions options, Poller& poller, Reaper& reaper,
+  Agent(int control_fd, const AgentOptions& options, Poller& poller, Reaper& reaper,
         std::optional<Cgroups> cgroups, base::UniqueFd freeze_timer)
-      : options_(std::move(options)),
+      : options_(options),
         poller_(poller),
         reaper_(reaper),
         cgroups_(std::move(cgroups)),
@@ -60,7 +60,6 @@ class Agent {
 
   Result<void> start();
   AgentEnd serve();
-  std::unique_ptr<Generation> take_generation() { return std::move(options_.generation); }
 
  private:
   // kFreezing: waiting for the workload to stand still. kReady: it does; the doorbell is next.
@@ -99,6 +98,7 @@ Agent::~Agent() {
 
 Result<void> Agent::start() {
   if (options_.generation != nullptr) {
+    SPORE_TRY(options_.generation->prepare());
     identity_ = options_.generation->adopt();
   }
   if (!options_.run_directory.empty()) {
@@ -273,6 +273,9 @@ void Agent::capture() {
     return refuse_capture("the doorbell was asked for without a prepared capture");
   }
   control_.flush_fully();  // nothing of this side may be under way when the machine is copied
+  if (control_.closed()) {
+    return;
+  }
   options_.generation->capture();
   const bool child = options_.generation->number() != identity_.number;
   if (child) {
@@ -293,7 +296,7 @@ void Agent::capture() {
 
 }  // namespace
 
-Result<AgentResult> run_agent(int control_fd, AgentOptions options) {
+Result<AgentEnd> run_agent(int control_fd, const AgentOptions& options) {
   ::signal(SIGPIPE, SIG_IGN);
   SPORE_ASSIGN(Poller poller, Poller::create());
   SPORE_ASSIGN(Reaper reaper, Reaper::create());
@@ -305,10 +308,9 @@ Result<AgentResult> run_agent(int control_fd, AgentOptions options) {
   if (!timer.valid()) {
     return fail(Error::from_errno(errno, "making a timer"));
   }
-  Agent agent(control_fd, std::move(options), poller, reaper, std::move(cgroups), std::move(timer));
+  Agent agent(control_fd, options, poller, reaper, std::move(cgroups), std::move(timer));
   SPORE_TRY(agent.start());
-  const AgentEnd end = agent.serve();
-  return AgentResult{end, agent.take_generation()};
+  return agent.serve();
 }
 
 }  // namespace spore::agent

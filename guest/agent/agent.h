@@ -3,7 +3,6 @@
 // per port; unit tests run it on a socket pair). One thread.
 #pragma once
 
-#include <memory>
 #include <string>
 
 #include "agent/generation.h"
@@ -16,8 +15,8 @@ struct AgentOptions {
   std::string cgroup_root;
   // Where the fixture-point socket (agent.sock) lies. Empty: there is none.
   std::string run_directory;
-  // Null: the machine cannot be captured, and says that it is index 0 of 1.
-  std::unique_ptr<Generation> generation;
+  // Borrowed. Null: the machine cannot be captured, and says that it is index 0 of 1.
+  Generation* generation = nullptr;
 };
 
 enum class AgentEnd {
@@ -25,12 +24,7 @@ enum class AgentEnd {
   kShutdown,     // the host asked for it
 };
 
-// Serves until the end. All processes that were started have ended and are reaped on return. The
-// generation is given back for the power-off.
-struct AgentResult {
-  AgentEnd end = AgentEnd::kStreamEnded;
-  std::unique_ptr<Generation> generation;
-};
-Result<AgentResult> run_agent(int control_fd, AgentOptions options);
+// Serves until the end. All processes that were started have ended and are reaped on return.
+Result<AgentEnd> run_agent(int control_fd, const AgentOptions& options);
 
 }  // namespace spore::agent

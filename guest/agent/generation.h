@@ -37,6 +37,9 @@ Identity identity_of(const wire::GenerationPage& page);
 class Generation {
  public:
   virtual ~Generation() = default;
+  // Opens all that adopt() needs, so that a child spends its first system calls on its work. Called
+  // once, in the final root, with /proc, /dev and /run mounted.
+  virtual Result<void> prepare() = 0;
   // The generation that the page names now.
   virtual std::uint64_t number() = 0;
   // Makes this machine the one that the page describes and acknowledges it. Called with the
@@ -52,8 +55,7 @@ struct GenerationAddresses {
   std::uint64_t doorbell = 0;
 };
 
-// Opens all that adopt() needs, so that a child spends its first system calls on its work. Called
-// in the final root, with /proc, /dev and /run mounted.
+// Maps the page and the doorbell; needs /dev only, so that a failing boot can power off.
 Result<std::unique_ptr<Generation>> open_machine_generation(const GenerationAddresses& addresses);
 
 }  // namespace spore::agent

@@ -69,7 +69,7 @@ class MachineGeneration final : public Generation {
   MachineGeneration(MappedPage page, MappedPage doorbell)
       : page_(std::move(page)), doorbell_(std::move(doorbell)) {}
 
-  Result<void> prepare() {
+  Result<void> prepare() override {
     random_.reset(::open("/dev/random", O_RDWR | O_CLOEXEC));
     if (!random_.valid()) {
       return fail(path_error("opening", "/dev/random", errno));
@@ -192,9 +192,7 @@ Result<std::unique_ptr<Generation>> open_machine_generation(const GenerationAddr
                             "not from the same release",
                             wire::kGenerationVersion, addresses.page));
   }
-  auto generation = std::make_unique<MachineGeneration>(std::move(page), std::move(doorbell));
-  SPORE_TRY(generation->prepare());
-  return generation;
+  return std::make_unique<MachineGeneration>(std::move(page), std::move(doorbell));
 }
 
 }  // namespace spore::agent

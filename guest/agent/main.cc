@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <memory>
 #include <system_error>
 
 #include "agent/agent.h"
@@ -109,9 +110,11 @@ Result<void> set_hostname() {
   return {};
 }
 
-Result<void> boot(AgentOptions& options, base::UniqueFd& control) {
+Result<void> boot(std::unique_ptr<Generation>& generation, base::UniqueFd& control) {
   SPORE_TRY(mount_kernel_filesystems());
   log_to_kernel();
+  SPORE_ASSIGN(const GenerationAddresses addresses, generation_addresses());
+  SPORE_ASSIGN(generation, open_machine_generation(addresses));
   SPORE_ASSIGN(DeviceWaiter waiter, DeviceWaiter::create());
   SPORE_TRY(load_modules(kModules));
   std::error_code not_there;
@@ -123,10 +126,6 @@ Result<void> boot(AgentOptions& options, base::UniqueFd& control) {
   SPORE_TRY(prepare_network_and_limits());
   SPORE_TRY(set_hostname());
   SPORE_TRY(make_directories(kRunDirectory));
-  SPORE_ASSIGN(const GenerationAddresses addresses, generation_addresses());
-  SPORE_ASSIGN(options.generation, open_machine_generation(addresses));
-  options.cgroup_root = kCgroupRoot;
-  options.run_directory = kRunDirectory;
   SPORE_ASSIGN(control, open_control(waiter));
   return {};
 }
@@ -141,18 +140,20 @@ Result<void> boot(AgentOptions& options, base::UniqueFd& control) {
 }
 
 [[noreturn]] void run() {
-  AgentOptions options;
+  std::unique_ptr<Generation> generation;
   base::UniqueFd control;
-  if (const auto booted = boot(options, control); !booted) {
+  if (const auto booted = boot(generation, control); !booted) {
     log_error("cannot boot: " + booted.error().message());
-    end_machine(options.generation.get());
+    end_machine(generation.get());
   }
-  auto result = run_agent(control.get(), std::move(options));
-  if (!result) {
-    log_error("cannot serve the host: " + result.error().message());
-    end_machine(nullptr);
+  AgentOptions options;
+  options.cgroup_root = kCgroupRoot;
+  options.run_directory = kRunDirectory;
+  options.generation = generation.get();
+  if (const auto end = run_agent(control.get(), options); !end) {
+    log_error("cannot serve the host: " + end.error().message());
   }
-  end_machine(result->generation.get());
+  end_machine(generation.get());
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <optional>
@@ -289,11 +290,14 @@ StartFailure explain(const ChildFailure& failure, const wire::ExecMessage& reque
       return {number,
               fmt::format("starting {}: cannot set up the new process: {}", program, reason)};
   }
-  if (number == ENOENT && plan.candidates.size() > 1) {
+  const bool is_there =
+      std::any_of(plan.candidates.begin(), plan.candidates.end(),
+                  [](const std::string& path) { return ::access(path.c_str(), F_OK) == 0; });
+  if (number == ENOENT && !is_there && plan.candidates.size() > 1) {
     return {number,
             fmt::format("no such program: {} is in no directory of PATH in the machine", program)};
   }
-  if (number == ENOENT && ::access(program.c_str(), F_OK) == 0) {
+  if (number == ENOENT && is_there) {
     return {number, fmt::format("starting {}: its interpreter or dynamic loader is missing in the "
                                 "machine; add it to the root image",
                                 program)};

@@ -58,6 +58,13 @@ TEST_F(AgentExecTest, StartFailuresSayWhy) {
   EXPECT_EQ(run(message).start_failed.value().error_number, EACCES);
   message.argv = {};
   EXPECT_EQ(run(message).start_failed.value().error_number, EINVAL);
+  const auto script = run_directory_ + "/script";
+  EXPECT_EQ(
+      run(shell("printf '#!/nonexistent/sh' >" + script + "; chmod 755 " + script)).exited->code,
+      0);
+  message.argv = {"script"};
+  message.env["PATH"] = "/nonexistent:" + run_directory_;
+  EXPECT_THAT(run(message).start_failed.value().message, HasSubstr("interpreter"));
   message = shell("exit 0");
   message.workdir = "/nonexistent/place";
   EXPECT_THAT(run(message).start_failed.value().message, HasSubstr("/nonexistent/place"));

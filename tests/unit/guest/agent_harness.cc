@@ -36,8 +36,8 @@ void AgentHarness::SetUp() {
     ::close(pair[0]);
     agent::AgentOptions options;
     options.run_directory = run_directory_;
-    const auto result = agent::run_agent(pair[1], std::move(options));
-    ::_exit(!result ? 3 : result->end == agent::AgentEnd::kShutdown ? 10 : 0);
+    const auto result = agent::run_agent(pair[1], options);
+    ::_exit(!result ? 3 : *result == agent::AgentEnd::kShutdown ? 10 : 0);
   }
   ::close(pair[1]);
   control_.reset(pair[0]);
