@@ -29,6 +29,8 @@ struct Plan {
   int null_fd;
   int inherited_fd;
   int guardian_fd;
+  int exec_reader;  // brings errno when the exec failed, and ends when it did not
+  int exec_writer;
 };
 
 void reset_signals() {
@@ -50,9 +52,18 @@ void reset_signals() {
   syscall(SYS_close_range, 3U, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */);
   fcntl(keep, F_SETFD, 0);
   execv(plan.argv[0], plan.argv.data());
-  const Report report{.pid = -1, .error_number = errno};
-  static_cast<void>(write(plan.guardian_fd, &report, sizeof(report)));
+  const int error_number = errno;
+  static_cast<void>(!write(plan.exec_writer, &error_number, sizeof(error_number)));
   _exit(127);
+}
+
+template <typename T>
+bool read_one(int fd, T& value) {
+  ssize_t n = 0;
+  do {
+    n = read(fd, &value, sizeof(value));
+  } while (n < 0 && errno == EINTR);
+  return n == static_cast<ssize_t>(sizeof(value));
 }
 
 void close_all_but(int keep) {
@@ -69,18 +80,18 @@ void close_all_but(int keep) {
   if (program == 0) {
     run_program(plan);
   }
+  Report report{.pid = program, .error_number = program < 0 ? errno : 0};
+  close(plan.exec_writer);
+  if (int error_number = 0; program > 0 && read_one(plan.exec_reader, error_number)) {
+    report = {.pid = -1, .error_number = error_number};
+  }
   for (int fd = 0; fd <= 2; ++fd) {
     dup2(plan.null_fd, fd);
   }
   close_all_but(plan.guardian_fd);
-  const Report report{.pid = program, .error_number = program < 0 ? errno : 0};
-  static_cast<void>(write(plan.guardian_fd, &report, sizeof(report)));
+  static_cast<void>(!write(plan.guardian_fd, &report, sizeof(report)));
   char order = 0;
-  ssize_t n = 0;
-  do {
-    n = read(plan.guardian_fd, &order, 1);
-  } while (n < 0 && errno == EINTR);
-  if (n != 1 && program > 0) {
+  if (!read_one(plan.guardian_fd, order) && report.pid > 0) {
     kill(program, SIGKILL);
     waitpid(program, nullptr, 0);
   }
@@ -115,12 +126,19 @@ Result<DetachedProcess> DetachedProcess::launch(const std::vector<std::string>& 
   }
   base::UniqueFd control(ends[0]);
   base::UniqueFd guardian_end(ends[1]);
+  if (pipe2(ends, O_CLOEXEC) != 0) {
+    return fail(Error::from_errno(errno, attempted));
+  }
+  const base::UniqueFd exec_reader(ends[0]);
+  base::UniqueFd exec_writer(ends[1]);
 
   Plan plan{.argv = {},
             .log_fd = log.get(),
             .null_fd = null.get(),
             .inherited_fd = inherited_fd,
-            .guardian_fd = guardian_end.get()};
+            .guardian_fd = guardian_end.get(),
+            .exec_reader = exec_reader.get(),
+            .exec_writer = exec_writer.get()};
   for (const std::string& argument : argv) {
     plan.argv.push_back(const_cast<char*>(argument.c_str()));
   }
@@ -133,13 +151,10 @@ Result<DetachedProcess> DetachedProcess::launch(const std::vector<std::string>& 
     run_guardian(plan);
   }
   guardian_end.reset();
+  exec_writer.reset();
 
   Report report;
-  ssize_t n = 0;
-  do {
-    n = read(control.get(), &report, sizeof(report));
-  } while (n < 0 && errno == EINTR);
-  if (n != sizeof(report) || report.pid < 0) {
+  if (!read_one(control.get(), report) || report.pid < 0) {
     control.reset();
     reap(guardian);
     return fail(

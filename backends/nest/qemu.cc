@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -34,6 +35,15 @@ std::string find_in_path(std::string_view program) {
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
   return {};
+}
+
+// A comma ends a value in QEMU's option lists unless it is doubled.
+std::string quoted(std::string_view value) {
+  std::string text;
+  for (const char character : value) {
+    text.append(character == ',' ? 2 : 1, character);
+  }
+  return text;
 }
 
 Result<std::string> output_of(const std::string& program, const char* argument) {
@@ -151,7 +161,7 @@ std::vector<std::string> qemu_command(const Qemu& qemu, const NestMachine& machi
     argv.insert(argv.end(),
                 {"-chardev",
                  fmt::format("socket,id=port{},path={},server=on,wait=off", port,
-                             machine.port_sockets[port]),
+                             quoted(machine.port_sockets[port])),
                  "-device", fmt::format("virtserialport,chardev=port{0},name=spore.{0}", port)});
   }
   return argv;

@@ -23,6 +23,7 @@ namespace spore::nest_init {
 namespace {
 
 constexpr const char* kHostRoot = "/newroot";
+constexpr std::string_view kHostName = "spore-nest";
 
 // A failure here shows up as something missing later; the console says what it was.
 void mount_or_warn(const char* source, const char* target, const char* type, unsigned long flags,
@@ -125,6 +126,7 @@ void enter_host_root() {
     die("mounting the host's file system over virtio-9p");
   }
   mount_over(kHostRoot);
+  sethostname(kHostName.data(), kHostName.size());
   if (chdir(kHostRoot) != 0 || mount(".", "/", nullptr, MS_MOVE, nullptr) != 0 ||
       chroot(".") != 0 || chdir("/") != 0) {
     die("making the host's file system the root");

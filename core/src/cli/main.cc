@@ -12,7 +12,10 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer("`spore VERB --help` says more about each.");
   spore::cli::Context context;
+  spore::cli::add_host_info_command(app, context);
   spore::cli::add_nest_commands(app, context);
+  spore::cli::add_run_command(app, context);
+  spore::cli::add_serve_command(app, context);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

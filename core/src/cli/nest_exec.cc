@@ -1,5 +1,6 @@
 #include "cli/nest_exec.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -20,8 +21,7 @@
 
 #include "base/unique_fd.h"
 #include "cli/command.h"
-#include "nest/agent_stream.h"
-#include "nest/nest.h"
+#include "nest/nest_host.h"
 #include "session/ended.h"
 
 namespace spore::cli {
@@ -88,38 +88,55 @@ class InputPump {
   std::thread thread_;
 };
 
-// Passes signals on to the process; a second SIGINT ends this program at once. The signals are
-// blocked in every thread that starts after block().
+// Where the signal handler leaves the numbers of signals; open for the life of a SignalPump.
+std::atomic<int> signal_pipe = -1;
+
+// Passes signals on to the process; a second SIGINT ends this program at once.
 class SignalPump {
  public:
-  static sigset_t block() {
-    sigset_t set;
-    sigemptyset(&set);
-    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1}) {
-      sigaddset(&set, number);
+  static Result<std::unique_ptr<SignalPump>> create(Process& process) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+      return fail(Error::from_errno(errno, "making a pipe for signals"));
     }
-    pthread_sigmask(SIG_BLOCK, &set, nullptr);
-    return set;
+    return std::unique_ptr<SignalPump>(
+        new SignalPump(process, base::UniqueFd(ends[0]), base::UniqueFd(ends[1])));
   }
-
-  SignalPump(Process& process, sigset_t set)
-      : process_(process), set_(set), thread_([this] { run(); }) {}
   SignalPump(const SignalPump&) = delete;
   SignalPump& operator=(const SignalPump&) = delete;
   ~SignalPump() {
-    stopping_ = true;
-    pthread_kill(thread_.native_handle(), SIGUSR1);
+    end_on_signals();
+    leave(kStop);
+    signal_pipe = -1;
     thread_.join();
   }
 
  private:
+  static constexpr int kStop = 0;
+
+  SignalPump(Process& process, base::UniqueFd reader, base::UniqueFd writer)
+      : process_(process), reader_(std::move(reader)), writer_(std::move(writer)) {
+    signal_pipe = writer_.get();
+    thread_ = std::thread([this] { run(); });
+    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) {
+      std::signal(number, leave);
+    }
+  }
+
+  static void leave(int number) {
+    const int saved = errno;
+    static_cast<void>(write(signal_pipe, &number, sizeof(number)));
+    errno = saved;
+  }
+
   void run() {
     for (bool interrupted = false;;) {
-      int number = 0;
-      if (sigwait(&set_, &number) != 0) {
+      int number = kStop;
+      const ssize_t n = read(reader_.get(), &number, sizeof(number));
+      if (n < 0 && errno == EINTR) {
         continue;
       }
-      if (stopping_) {
+      if (n != sizeof(number) || number == kStop) {
         return;
       }
       if (number == SIGINT && std::exchange(interrupted, true)) {
@@ -130,8 +147,8 @@ class SignalPump {
   }
 
   Process& process_;
-  sigset_t set_;
-  std::atomic<bool> stopping_ = false;
+  base::UniqueFd reader_;
+  base::UniqueFd writer_;
   std::thread thread_;
 };
 
@@ -169,11 +186,9 @@ Result<int> exec_in_nest(const NestExecOptions& options) {
   SPORE_ASSIGN(request.env, make_environment(options.env));
   request.workdir =
       options.workdir.empty() ? std::filesystem::current_path().string() : options.workdir;
-  SPORE_ASSIGN(nest::Connection connection, nest::connect(show_progress));
-  const sigset_t signals = SignalPump::block();
-  SPORE_ASSIGN(const auto stream, nest::AgentStream::open(std::move(connection)));
-  SPORE_ASSIGN(const auto process, stream->client().exec(request));
-  const SignalPump signal_pump(*process, signals);
+  SPORE_ASSIGN(const nest::NestAgent agent, nest::open_agent(show_progress));
+  SPORE_ASSIGN(const auto process, agent.connection->client().exec(request));
+  SPORE_ASSIGN(const auto signal_pump, SignalPump::create(*process));
   const InputPump input_pump(*process);
   return follow(*process);
 }
