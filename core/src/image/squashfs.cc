@@ -185,6 +185,38 @@ std::vector<std::string> sqfstar_command(const TreeEntry& root) {
           fmt::format("/proc/self/fd/{}", kOutputDescriptor)};
 }
 
+// sqfstar 4.5 gives the root directory the current time, whatever -root-time says: it is set to 0
+// here, or no two images would be the same. The inode table is not compressed (-noI). Layout:
+// Linux, fs/squashfs/squashfs_fs.h; directory inodes of both kinds have their mtime at byte 8.
+Result<void> reset_root_time(int fd) {
+  constexpr off_t kRootInodeField = 32;
+  constexpr off_t kInodeTableField = 64;
+  constexpr std::uint64_t kMetadataBytes = 8192;
+  constexpr std::uint64_t kBlockHeader = 2;
+  constexpr std::uint64_t kMtimeOffset = 8;
+  std::uint64_t root = 0;
+  std::uint64_t table = 0;
+  std::uint16_t header = 0;
+  const auto read = [fd](auto& value, off_t offset) {
+    return ::pread(fd, &value, sizeof value, offset) == static_cast<ssize_t>(sizeof value);
+  };
+  bool done = read(root, kRootInodeField) && read(table, kInodeTableField);
+  const std::uint64_t block = table + (root >> 16);
+  done = done && read(header, static_cast<off_t>(block)) && (header & 0x8000) != 0;
+  for (std::uint64_t i = 0; done && i < sizeof(std::uint32_t); ++i) {
+    // The inode may reach into the next block, which has a header of its own.
+    const std::uint64_t at = (root & 0xffff) + kMtimeOffset + i;
+    const std::uint64_t headers = kBlockHeader * (at / kMetadataBytes + 1);
+    done = ::pwrite(fd, "", 1, static_cast<off_t>(block + at + headers)) == 1;
+  }
+  if (!done) {
+    return fail(ErrorCode::kInternal,
+                "build the image: sqfstar wrote a layout that is not expected; install "
+                "squashfs-tools 4.5 or newer");
+  }
+  return {};
+}
+
 Result<void> check_end(const Subprocess::End& end, int log) {
   if (end.code == 0 && end.signal == 0) {
     return {};
@@ -256,7 +288,7 @@ Result<void> write_squashfs(const Tree& tree, int output,
     return fail(ErrorCode::kInternal,
                 "build the image: sqfstar stopped before the end of its input");
   }
-  return {};
+  return reset_root_time(output);
 }
 
 }  // namespace spore::image
