@@ -97,7 +97,7 @@ class ChildRun {
   void take_lost(const MachineEnd& end) {
     outcome_.machine_alive = false;
     outcome_.console_tail = end.console_tail;
-    death_ = fmt::format("The machine was lost while this test ran: {}", end.detail);
+    death_ = fmt::format("The machine was lost: {}", end.detail);
     if (!end.console_tail.empty()) {
       death_ += "\nThe end of its console:\n" + end.console_tail;
     }
@@ -118,6 +118,7 @@ class ChildRun {
     for (const std::string& suite : parser_.failed_suites()) {
       report_.failed_suite(suite);
     }
+    outcome_.passed = parser_.completed() && exited_ && exited_->status() == 0;
     if (parser_.completed()) {
       conclude_complete();
     } else if (!in_test) {

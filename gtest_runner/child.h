@@ -30,6 +30,9 @@ struct ChildOutcome {
   std::string complaint;
   std::string console_tail;  // of a machine that was lost
   bool machine_alive = true;
+  // The program came to its end and said that all is well. Its status is the judgement, not ours: a
+  // main() may take a failure for expected, as it may without children.
+  bool passed = false;
 };
 
 struct ChildSettings {

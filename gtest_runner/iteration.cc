@@ -88,8 +88,9 @@ Result<bool> Runner::run_iteration(int iteration) {
   for (const std::string& complaint : complaints_) {
     say(complaint);
   }
-  const bool passed = report.passed() && complaints_.empty();
+  const bool passed = passed_ && complaints_.empty();
   complaints_.clear();
+  passed_ = true;
   if (!program_.has_fixture_point) {
     random_seed_ = random_seed_ % kMaxSeed + 1;
   }
@@ -220,6 +221,7 @@ void Runner::after_child(Worker& worker, const ChildOutcome& outcome, TextReport
     worker.rest.insert(worker.rest.begin(), outcome.left.begin(), outcome.left.end());
   }
   const std::lock_guard lock(mutex_);
+  passed_ = passed_ && outcome.passed && !stuck;
   if (!outcome.complaint.empty()) {
     complaints_.push_back(fmt::format("child {}: {}", worker.index, outcome.complaint));
   }

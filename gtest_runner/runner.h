@@ -103,6 +103,7 @@ class Runner {
 
   std::mutex mutex_;  // guards what follows, and the RunResults of an iteration
   std::vector<std::string> complaints_;
+  bool passed_ = true;  // all children of this iteration so far
   RunCosts costs_;
 };
 

@@ -1,0 +1,65 @@
+"""spore-test as users run it, in a nest of the tests' own."""
+
+import os
+import pathlib
+import subprocess
+import tempfile
+
+import pytest
+
+BOUND = 300  # seconds for one run; only a hang gets there
+
+
+class SporeTest:
+    """The commands of one build directory, with a runtime directory."""
+
+    def __init__(self, programs: pathlib.Path, runtime_dir: pathlib.Path) -> None:
+        self.programs = programs
+        self.env = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("GTEST_")},
+            "SPORE_RUNTIME_DIR": str(runtime_dir),
+        }
+
+    def binary(self, name: str) -> str:
+        path = self.programs / name
+        if not path.exists():
+            pytest.skip(f"{path} is not built")
+        return str(path)
+
+    def run(self, *words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [str(self.programs / "spore-test"), *words],
+            env={**self.env, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=BOUND,
+        )
+
+    def plainly(self, *words: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            words, env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BOUND
+        )
+
+    def stop(self) -> None:
+        subprocess.run(
+            [str(self.programs / "spore"), "nest", "stop"], env=self.env, check=True, timeout=BOUND
+        )
+
+
+@pytest.fixture(scope="session")
+def spore_test():
+    spore = os.environ.get("SPORE_BIN")
+    programs = (
+        pathlib.Path(spore).parent
+        if spore
+        else pathlib.Path(__file__).parents[3] / "build" / "bin"
+    )
+    path = programs / "spore-test"
+    assert os.access(path, os.X_OK), f"{path} is not built; set SPORE_BIN to the spore beside it"
+    with tempfile.TemporaryDirectory(prefix="spore-gtest-", dir="/tmp") as directory:
+        command = SporeTest(programs, pathlib.Path(directory))
+        try:
+            yield command
+        finally:
+            command.stop()

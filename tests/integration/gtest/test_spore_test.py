@@ -1,0 +1,69 @@
+"""spore-test with real machines: GoogleTest's own samples, a fixture point, and bad input."""
+
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+
+def outcomes(path) -> list[tuple]:
+    """All that an XML report says but for times."""
+    timeless = []
+    for element in ElementTree.parse(path).iter():
+        attributes = {k: v for k, v in element.attrib.items() if k not in ("time", "timestamp")}
+        if attributes.get("value_param", "").startswith("0x"):
+            attributes["value_param"] = "a pointer"  # another value in every process
+        timeless.append((element.tag, attributes, (element.text or "").strip()))
+    return timeless
+
+
+@pytest.mark.parametrize("number", range(1, 11))
+def test_googletests_samples_have_the_same_outcomes(spore_test, tmp_path, number):
+    sample = spore_test.binary(f"gtest_samples/gtest_sample{number}")
+    merged, plain = tmp_path / "merged.xml", tmp_path / "plain.xml"
+    forked = spore_test.run("--shards", "3", sample, f"--gtest_output=xml:{merged}")
+    alone = spore_test.plainly(sample, f"--gtest_output=xml:{plain}")
+    assert forked.returncode == alone.returncode, forked.stderr
+    assert outcomes(merged) == outcomes(plain)
+
+
+def test_a_fixture_is_set_up_once_and_no_test_sees_another(spore_test):
+    done = spore_test.run(
+        "--shards", "8", "--timings", spore_test.binary("word_index_fixture_test")
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("indexed 300000 words") == 1
+    assert "[  PASSED  ] 8 tests.\n" in done.stdout
+    assert "8 children" in done.stderr
+
+
+def test_an_unmodified_binary_is_set_up_in_each_child(spore_test):
+    done = spore_test.run("--shards", "8", spore_test.binary("word_index_plain_test"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("indexed 300000 words") == 8
+
+
+def test_setup_and_data_reach_the_children(spore_test, tmp_path):
+    (tmp_path / "data").write_text("from the host")
+    done = spore_test.run(
+        "--setup", f"cat {tmp_path}/data && touch /tmp/once",
+        "--data", str(tmp_path),
+        spore_test.binary("gtest_samples/gtest_sample1"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "from the host" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--shards", "0", "/bin/true"], "--shards 0"),
+        (["/no/such/binary"], "/no/such/binary"),
+        (["/etc/passwd"], "/etc/passwd"),
+        (["/bin/true"], "is no GoogleTest program"),
+    ],
+)
+def test_bad_input_gets_one_clear_line(spore_test, words, says):
+    done = spore_test.run(*words)
+    assert done.returncode == 125
+    assert done.stderr.startswith("spore-test: ") and done.stderr.count("\n") == 1
+    assert says in done.stderr
