@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -447,3 +450,21 @@ def test_a_setup_that_fails_ends_the_run(pytester: pytest.Pytester, forked: Run)
     pytester.makeini("[pytest]\nspore_setup = exit 12\n")
     pytester.makepyfile("def test_a(): pass")
     assert forked().ret == 12
+
+
+def test_ctrl_c_ends_all(pytester: pytest.Pytester, forked: Run) -> None:
+    pytester.makepyfile("""
+        import time
+        def test_a():
+            print("running", flush=True)
+            time.sleep(1000)
+    """)
+    command = [sys.executable, "-m", "pytest", "-s", "-p", "spore_double", "--spore-fork=1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as popen:
+        assert popen.stdout is not None
+        while "running" not in popen.stdout.readline():
+            assert popen.poll() is None
+        popen.send_signal(signal.SIGINT)
+        rest, _ = popen.communicate(timeout=60)
+    assert popen.returncode == pytest.ExitCode.INTERRUPTED
+    assert "KeyboardInterrupt" in rest

@@ -192,7 +192,7 @@ class Controller:
             child.progressed = False
             order = {"type": "run", "run": shards.to_ranges(child.remaining)}
             # One that has ended already says so itself, through its reader.
-            with contextlib.suppress(spore.Error):
+            with contextlib.suppress(spore.MachineEnded):
                 self._fleet.send(member, order)
 
     def _take(
@@ -372,7 +372,9 @@ def _boot(fleet: Fleet, config: pytest.Config, *, whole: bool) -> None:
     )
     # Without the terminal plugin there is no such option.
     color = hasattr(config.option, "color") and create_terminal_writer(config).hasmarkup
-    fleet.send(member, {"type": "welcome", "cache": cache.collect(config), "color": color})
+    # One that has ended already says so itself, through its reader.
+    with contextlib.suppress(spore.MachineEnded):
+        fleet.send(member, {"type": "welcome", "cache": cache.collect(config), "color": color})
 
 
 def _write(printed: Printed) -> None:

@@ -166,10 +166,10 @@ def _extras(config: pytest.Config) -> tuple[list[str], list[str]]:
     paths: list[str] = []
     for line in config.getini("spore_paths"):
         for entry in shlex.split(line):
-            if "/" not in entry:
+            path = config.rootpath / os.path.expanduser(entry)
+            if "/" not in entry and not path.exists():
                 programs.append(entry)
                 continue
-            path = config.rootpath / os.path.expanduser(entry)
             if not path.exists():
                 raise pytest.UsageError(f"spore_paths: there is no {path}")
             executable = path.is_file() and os.access(path, os.X_OK)
