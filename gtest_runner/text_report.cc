@@ -209,11 +209,6 @@ std::size_t TextReport::count(Outcome outcome) const {
                     [&](const TestRecord& record) { return record.outcome == outcome; }));
 }
 
-bool TextReport::passed() const {
-  const std::lock_guard lock(mutex_);
-  return count(Outcome::kFailed) == 0 && failed_suites_.empty();
-}
-
 void TextReport::finish(std::int64_t total_ms) {
   const std::lock_guard lock(mutex_);
   print_heading();

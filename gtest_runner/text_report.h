@@ -59,7 +59,6 @@ class TextReport {
   // All children are done: prints what is left and the summary. Every test must have a record.
   void finish(std::int64_t total_ms);
 
-  [[nodiscard]] bool passed() const;
   // In the order of selection.to_run; valid after finish().
   [[nodiscard]] const std::vector<TestRecord>& records() const { return records_; }
 

@@ -68,7 +68,6 @@ TEST_F(TextReportTest, ReadsLikeOneRunWhateverOrderTheTestsEndIn) {
             "[  FAILED  ] 1 test, listed below:\n[  FAILED  ] One.C\n\n 1 FAILED TEST\n"
             "  YOU HAVE 2 DISABLED TESTS\n\n");
   EXPECT_EQ(sink_.err_text, "err\n");
-  EXPECT_FALSE(report.passed());
 }
 
 TEST_F(TextReportTest, BriefTellsOnlyFailures) {
@@ -111,7 +110,6 @@ TEST_F(TextReportTest, NothingToRunIsARunToo) {
             "[==========] Running 0 tests from 0 test suites.\n"
             "[==========] 0 tests from 0 test suites ran. (0 ms total)\n"
             "[  PASSED  ] 0 tests.\n");
-  EXPECT_TRUE(report.passed());
 }
 
 }  // namespace
