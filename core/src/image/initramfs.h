@@ -16,7 +16,7 @@ namespace spore::image {
 // What a guest needs to reach its root and the agent's channels.
 inline const std::vector<std::string> kGuestModules = {
     "virtio_mmio", "virtio_blk", "virtio_console", "vmw_vsock_virtio_transport",
-    "virtio-rng",  "squashfs",   "overlay"};
+    "virtio-rng",  "squashfs",   "overlay",        "dummy"};
 // What the emulated KVM host needs; KVM itself is in kNestOptionalModules.
 inline const std::vector<std::string> kNestModules = {
     "virtio_pci", "9p", "9pnet_virtio", "overlay", "virtio_console", "virtio-rng"};

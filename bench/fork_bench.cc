@@ -1,0 +1,201 @@
+// Forking a micro guest: from the order to fork until the child's first exit has been handled, and
+// destroying it; beside the floor, which is the bare sequence of system calls that any VMM needs to
+// get a VM of that memory size to its first exit. Interleaved, so that both see the same machine.
+// Prints JSON lines: {"name", "memory_mib", "p50_us", "p99_us"}.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/kvm.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+#include <mutex>
+#include <vector>
+
+#include "base/check.h"
+#include "isa/board.h"
+#include "kvm/common/flexible.h"
+#include "kvm/common/kvm_system.h"
+#include "kvm/kvm_hypervisor.h"
+#include "support/micro_guest.h"
+#include "vm/vm.h"
+#include "wire/generation_page.h"
+
+namespace spore::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kRounds = 200;
+constexpr int kWarmUp = 20;
+
+// mov edi, doorbell; mov eax, kPowerOff; mov [rdi + 8], eax
+constexpr auto kProgram =
+    std::to_array<std::uint8_t>({0xbf, 0x00, 0x00, 0x01, 0xd0, 0xb8, 2, 0, 0, 0, 0x89, 0x47, 0x08});
+static_assert(isa::kDoorbell == 0xd0010000 && wire::kDoorbellRegRing == 8);
+
+double microseconds(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double, std::micro>(to - from).count();
+}
+
+class Waiter final : public vm::VmObserver {
+ public:
+  void on_agent_bytes(std::string_view) override {}
+  void on_captured(const CaptureTimings&) override {}
+  void on_ended(const MachineEnd& end) override {
+    const std::lock_guard lock(mutex_);
+    SPORE_CHECK(end.reason == EndReason::kPoweredOff);
+    ended_ = true;
+    changed_.notify_all();
+  }
+  void await_end() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return ended_; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool ended_ = false;
+};
+
+std::shared_ptr<const vm::Capture> capture_micro_guest(vm::Hypervisor& hypervisor,
+                                                       std::uint64_t memory_bytes) {
+  testing::MicroGuest guest = testing::make_micro_guest(hypervisor, kProgram, 2 * 1024 * 1024);
+  vm::Capture capture;
+  capture.config = {memory_bytes, 1, {}};
+  capture.state.cpus = {guest.vcpu->save().value()};
+  capture.state.clock = guest.machine->save_clock().value();
+  capture.generation.id = std::string(32, 'a');
+  auto ram = memory::Ram::create(isa::ram_layout(memory_bytes)).value();
+  isa::CpuState unused = capture.state.cpus.front();
+  testing::load_micro_guest(ram->memory(), kProgram, unused);
+  capture.ram = ram->capture().value();
+  return std::make_shared<const vm::Capture>(std::move(capture));
+}
+
+struct Sample {
+  double to_first_exit = 0;
+  double destroy = 0;
+};
+
+Sample fork_once(vm::Hypervisor& hypervisor, const std::shared_ptr<const vm::Capture>& capture) {
+  Generation generation;
+  generation.number = 1;
+  generation.id = std::string(32, 'b');
+  generation.parent_id = capture->generation.id;
+  const auto waiter = std::make_shared<Waiter>();
+  const auto start = Clock::now();
+  auto vm = vm::Vm::fork(hypervisor, capture, generation, waiter).value();
+  vm->start();
+  waiter->await_end();
+  const auto exited = Clock::now();
+  vm.reset();
+  return {microseconds(start, exited), microseconds(exited, Clock::now())};
+}
+
+// What no VMM can do without: VM, memory, interrupt controller, vCPU, CPUID, registers, run.
+Sample floor_once(const kvm::KvmSystem& system, const vm::Capture& capture) {
+  const isa::CpuState& cpu = capture.state.cpus.front();
+  kvm::CpuidTable cpuid(system.supported_cpuid().size());
+  std::copy(system.supported_cpuid().begin(), system.supported_cpuid().end(),
+            cpuid.entries().begin());
+  const auto start = Clock::now();
+  const auto size = capture.ram->size();
+  void* ram = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE,
+                     capture.ram->fd(), 0);
+  SPORE_CHECK(ram != MAP_FAILED);
+  const int machine = kvm::kvm_ioctl(system.fd(), KVM_CREATE_VM, "creating a VM").value();
+  std::uint64_t offset = 0;
+  std::uint32_t slot = 0;
+  for (const memory::RamPiece& piece : isa::ram_layout(size)) {
+    kvm_userspace_memory_region region{slot++, 0, piece.base, piece.size,
+                                       reinterpret_cast<std::uint64_t>(ram) + offset};
+    SPORE_CHECK(::ioctl(machine, KVM_SET_USER_MEMORY_REGION, &region) == 0);
+    offset += piece.size;
+  }
+  kvm_enable_cap split{};
+  split.cap = KVM_CAP_SPLIT_IRQCHIP;
+  split.args[0] = 24;
+  SPORE_CHECK(::ioctl(machine, KVM_ENABLE_CAP, &split) == 0);
+  const int vcpu = ::ioctl(machine, KVM_CREATE_VCPU, 0);
+  SPORE_CHECK(vcpu >= 0);
+  void* area = ::mmap(nullptr, system.run_area_size(), PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+  SPORE_CHECK(area != MAP_FAILED);
+  SPORE_CHECK(::ioctl(vcpu, kvm::kSetCpuid2, cpuid.data()) == 0);
+  kvm_sregs sregs{};
+  SPORE_CHECK(::ioctl(vcpu, KVM_GET_SREGS, &sregs) == 0);
+  sregs.cr0 = cpu.cr0;
+  sregs.cr3 = cpu.cr3;
+  sregs.cr4 = cpu.cr4;
+  sregs.efer = cpu.efer;
+  for (kvm_segment* segment : {&sregs.ds, &sregs.es, &sregs.fs, &sregs.gs, &sregs.ss, &sregs.cs}) {
+    *segment = {0, 0xffffffff, 0x1b, 3, 1, 3, 1, 1, 0, 1, 0, 0, 0};
+  }
+  sregs.cs.selector = 0x13;
+  sregs.cs.type = 11;
+  sregs.cs.l = 1;
+  sregs.cs.db = 0;
+  SPORE_CHECK(::ioctl(vcpu, KVM_SET_SREGS, &sregs) == 0);
+  kvm_regs regs{};
+  regs.rip = cpu.rip;
+  regs.rflags = cpu.rflags;
+  SPORE_CHECK(::ioctl(vcpu, KVM_SET_REGS, &regs) == 0);
+  SPORE_CHECK(::ioctl(vcpu, KVM_RUN, 0) == 0);
+  SPORE_CHECK(static_cast<kvm_run*>(area)->exit_reason == KVM_EXIT_MMIO);
+  const auto exited = Clock::now();
+  ::munmap(area, system.run_area_size());
+  ::close(vcpu);
+  ::close(machine);
+  ::munmap(ram, size);
+  return {microseconds(start, exited), microseconds(exited, Clock::now())};
+}
+
+double quantile(std::vector<double> values, double q) {
+  std::sort(values.begin(), values.end());
+  return values[static_cast<std::size_t>(q * static_cast<double>(values.size() - 1))];
+}
+
+void report(std::string_view name, std::uint64_t mib, const std::vector<double>& values) {
+  fmt::print("{{\"name\": \"{}\", \"memory_mib\": {}, \"p50_us\": {:.1f}, \"p99_us\": {:.1f}}}\n",
+             name, mib, quantile(values, 0.5), quantile(values, 0.99));
+}
+
+void measure(std::uint64_t mib) {
+  auto hypervisor = kvm::create_kvm_hypervisor().value();
+  const auto system = kvm::KvmSystem::open().value();
+  const auto capture = capture_micro_guest(*hypervisor, mib * kMiB);
+  std::vector<double> fork, destroy, floor, floor_destroy;
+  for (int i = 0; i < kRounds + kWarmUp; ++i) {
+    const Sample ours = fork_once(*hypervisor, capture);
+    const Sample bare = floor_once(*system, *capture);
+    if (i >= kWarmUp) {
+      fork.push_back(ours.to_first_exit);
+      destroy.push_back(ours.destroy);
+      floor.push_back(bare.to_first_exit);
+      floor_destroy.push_back(bare.destroy);
+    }
+  }
+  report("fork to first exit", mib, fork);
+  report("fork to first exit, floor", mib, floor);
+  report("destroy", mib, destroy);
+  report("destroy, floor", mib, floor_destroy);
+}
+
+}  // namespace
+}  // namespace spore::bench
+
+int main() {
+  if (auto usable = spore::kvm::create_kvm_hypervisor(); !usable) {
+    fmt::print(stderr, "fork_bench: {}\n", usable.error().message());
+    return 77;
+  }
+  for (const std::uint64_t mib : {128, 1024, 8192}) {
+    spore::bench::measure(mib);
+  }
+  return 0;
+}
