@@ -44,10 +44,3 @@ void agent_client(std::string_view bytes) {
 }
 
 }  // namespace spore::fuzz
-
-#ifdef SPORE_FUZZ_ENTRY
-extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
-  spore::fuzz::SPORE_FUZZ_ENTRY({reinterpret_cast<const char*>(data), size});
-  return 0;
-}
-#endif

@@ -62,11 +62,3 @@ void serve(std::string_view bytes) {
 }
 
 }  // namespace spore::fuzz
-
-#ifdef SPORE_FUZZ_ENTRY
-extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
-  const std::string_view bytes(reinterpret_cast<const char*>(data), size);
-  spore::fuzz::SPORE_FUZZ_ENTRY(bytes);
-  return 0;
-}
-#endif
