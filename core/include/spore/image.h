@@ -19,7 +19,8 @@ struct ImageMount {
 };
 
 struct ImageSpec {
-  // Files and directories, at the same path in the guest.
+  // Files and directories, at the same path in the guest, and the shared libraries that programs
+  // among them load.
   std::vector<std::string> paths = {};
   // Files and directories, elsewhere in the guest.
   std::vector<ImageMount> mounts = {};

@@ -65,6 +65,18 @@ Result<Image> pack(const Cache& cache, const std::string& index_name, const Tree
   return image;
 }
 
+// What the programs and libraries among the files themselves load, as far as it can be found.
+void add_what_they_load(const Tree& tree, Closure& closure) {
+  constexpr mode_t kExecutable = S_IXUSR | S_IXGRP | S_IXOTH;
+  for (const auto& [path, entry] : tree.entries()) {
+    const bool loadable =
+        (entry.status.st_mode & kExecutable) != 0 || path.find(".so") != std::string::npos;
+    if (S_ISREG(entry.status.st_mode) && loadable && !entry.source.empty()) {
+      closure.add_library(entry.source);
+    }
+  }
+}
+
 }  // namespace
 
 Result<Tree> collect(const ImageSpec& spec, const std::string& cache_directory) {
@@ -80,6 +92,7 @@ Result<Tree> collect(const ImageSpec& spec, const std::string& cache_directory) 
     }
     SPORE_TRY(tree.add(path));
   }
+  add_what_they_load(tree, closure);
   for (const std::string& python : spec.pythons) {
     SPORE_TRY(add_python(python, tree, closure));
   }
