@@ -15,8 +15,11 @@ _MAX_BYTES = 8 * 1024 * 1024
 
 def collect(config: pytest.Config) -> dict[str, str]:
     """The cache's files by relative path; empty where it is not used or too big to carry."""
+    # Without the plugin (-p no:cacheprovider) there is no cache_dir either.
+    if not config.pluginmanager.hasplugin("cacheprovider"):
+        return {}
     values = _values(config)
-    if not config.pluginmanager.hasplugin("cacheprovider") or not values.is_dir():
+    if not values.is_dir():
         return {}
     files = {
         str(path.relative_to(values)): path.read_text("utf-8", "replace")
