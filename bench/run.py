@@ -1,0 +1,161 @@
+"""`./dev bench`: measures Spore beside what it is measured against, in the same run.
+
+Prints a table and writes build/bench.json: a list of {name, where, value, unit, target, met}.
+Performance is stated as ratios: machines differ and are noisy, ratios of one run less so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import spore
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = ROOT / "build" / "bin"
+MIB = 1024 * 1024
+SKIPPED = 77
+
+
+@dataclass
+class Row:
+    """One measurement; `met` is None where there is no target."""
+
+    name: str
+    where: str
+    value: float
+    unit: str
+    target: str = ""
+    met: bool | None = None
+
+
+def at_most(name: str, where: str, value: float, unit: str, limit: float) -> Row:
+    return Row(name, where, value, unit, f"at most {limit:g}", value <= limit)
+
+
+def at_least(name: str, where: str, value: float, unit: str, limit: float) -> Row:
+    return Row(name, where, value, unit, f"at least {limit:g}", value >= limit)
+
+
+def native() -> list[Row]:
+    """Micro guests on this host's own /dev/kvm."""
+    done = subprocess.run([BIN / "fork_bench"], capture_output=True, text=True, check=False)
+    if done.returncode == SKIPPED:
+        print(f"native measurements skipped: {done.stderr.strip()}", file=sys.stderr)
+        return []
+    if done.returncode != 0:
+        sys.exit(f"bench: fork_bench ended with status {done.returncode}: {done.stderr.strip()}")
+    measured = {}
+    for line in done.stdout.splitlines():
+        entry = json.loads(line)
+        measured[entry["name"], entry["memory_mib"]] = entry
+    sizes = sorted({size for _, size in measured})
+    rows = []
+    for size in sizes:
+        fork = measured["fork to first exit", size]
+        floor = measured["fork to first exit, floor", size]
+        destroy = measured["destroy", size]
+        rows += [
+            Row(f"fork to first exit, {size} MiB, p50", "native", fork["p50_us"], "us"),
+            Row(f"fork to first exit, {size} MiB, p99", "native", fork["p99_us"], "us"),
+            Row(f"bare ioctls to first exit, {size} MiB, p50", "native", floor["p50_us"], "us"),
+            at_most(f"fork / bare ioctls, {size} MiB", "native", fork["p50_us"] / floor["p50_us"], "x", 1.5),
+            at_most(f"destroy, {size} MiB, p50", "native", destroy["p50_us"], "us", 1000),
+        ]
+    small, large = (measured["fork to first exit", size]["p50_us"] for size in (sizes[0], sizes[-1]))
+    rows.append(at_most(f"fork, {sizes[-1]} MiB / {sizes[0]} MiB", "native", large / small, "x", 1.3))
+    return rows
+
+
+def median(values: list[float]) -> float:
+    return statistics.median(values)
+
+
+def captures(session: spore.Session, images: list[spore.Image], mib: int) -> tuple[float, float]:
+    """Boot to agent and the pause of a capture, both medians in seconds."""
+    with session.boot(memory=mib * MIB, images=images) as machine:
+        boot = machine.boot_timings.agent_ready_us / 1e6
+        pauses = [machine.capture(keep_running=True).timings.pause_us / 1e6 for _ in range(9)]
+    return boot, median(pauses)
+
+
+def nest() -> list[Row]:
+    """Linux guests in the nest."""
+    rows = []
+    image = spore.build_image(base_system=True)
+    with spore.Session.open(engine="nest") as session:
+        pauses = {}
+        for mib in (128, 2048):
+            boot, pauses[mib] = captures(session, [image], mib)
+            rows.append(Row(f"boot to agent, {mib} MiB", "nest", boot, "s"))
+            rows.append(Row(f"capture pause, {mib} MiB", "nest", pauses[mib] * 1e3, "ms"))
+        ratio = pauses[2048] / pauses[128]
+        rows.append(at_most("capture pause, 2048 MiB / 128 MiB", "nest", ratio, "x", 1.2))
+
+        with session.boot(memory=512 * MIB, images=[image]) as machine:
+            captured = machine.capture()
+        forks = []
+        for _ in range(12):
+            (child,) = captured.fork(1)
+            with child:
+                timings = child.fork_timings
+                forks.append((timings.build_us + timings.agent_ready_us) / 1e6)
+        children = captured.fork(8)
+        private = median([child.stats().private_bytes / MIB for child in children])
+        for child in children:
+            child.close()
+    fork = median(forks)
+    rows.append(Row("fork to first reply of the agent", "nest", fork * 1e3, "ms"))
+    rows.append(at_most("private memory per idle child", "nest", private, "MiB", 4))
+
+    qemu = median(qemu_restores())
+    rows.append(Row("QEMU microvm, restore to first output", "nest", qemu * 1e3, "ms"))
+    rows.append(at_least("QEMU restore / fork to first reply", "nest", qemu / fork, "x", 10))
+    return rows
+
+
+def qemu_restores() -> list[float]:
+    kernels = sorted(Path("/boot").glob("vmlinuz-*"), key=lambda path: path.stat().st_mtime)
+    script = [sys.executable, str(ROOT / "bench" / "qemu_restore.py"), str(kernels[-1]), str(BIN / "heartbeat")]
+    environment = ["--env", f"PATH={os.environ['PATH']}"]
+    done = subprocess.run(
+        [BIN / "spore", "nest", "exec", *environment, "--", *script],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        sys.exit(f"bench: QEMU's restore could not be measured: {done.stderr.strip()}")
+    return [float(value) for value in json.loads(done.stdout)]
+
+
+def table(rows: list[Row]) -> str:
+    marks = {True: "met", False: "MISSED", None: ""}
+    lines = [f"{'what':44} {'where':7} {'value':>10} {'unit':5} {'target':14}"]
+    lines += [
+        f"{row.name:44} {row.where:7} {row.value:10.2f} {row.unit:5} {row.target:14} {marks[row.met]}"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    os.environ.setdefault("SPORE_BIN", str(BIN / "spore"))
+    print(f"{platform.platform()}, {os.cpu_count()} CPUs")
+    rows = native() + nest()
+    print(table(rows))
+    written = ROOT / "build" / "bench.json"
+    partial = written.with_suffix(".partial")
+    partial.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    partial.replace(written)
+    print(f"written to {written.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
