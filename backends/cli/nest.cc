@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
-#include "cli/nest_exec.h"
+#include "nest_exec.h"
 
 namespace spore::cli {
 namespace {

@@ -1,4 +1,4 @@
-#include "cli/nest_exec.h"
+#include "nest_exec.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
