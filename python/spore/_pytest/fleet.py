@@ -125,11 +125,11 @@ class Fleet:
         """One child for each of `shards`, which number the shards of a run in `count` shards."""
         assert self._spore is not None
         assert self._parent is not None
-        first = len(self.members)
+        first = len(self.members)  # over `count` where a child replaces one that died
         parameters = [
             spore.ForkParameters(
                 child_index=first + offset,
-                child_count=count,
+                child_count=max(count, first + len(shards)),
                 shard_index=shard,
                 shard_count=count,
             )
