@@ -39,7 +39,7 @@ Result<std::unique_ptr<KvmVcpu>> KvmVcpu::create(std::shared_ptr<KvmSystem> syst
                                      fd.get(), 0, "mapping a vCPU's run area"));
   SPORE_TRY(set_cpuid(*system, fd.get(), index, count));
   return std::unique_ptr<KvmVcpu>(
-      new KvmVcpu(std::move(system), std::move(fd), std::move(run_area)));
+      new KvmVcpu(std::move(system), std::move(fd), std::move(run_area), index));
 }
 
 vm::VcpuExit KvmVcpu::run() {

@@ -29,8 +29,12 @@ class KvmVcpu final : public vm::Vcpu {
   Result<void> restore(const isa::CpuState& state) override;
 
  private:
-  KvmVcpu(std::shared_ptr<KvmSystem> system, base::UniqueFd fd, base::Mapping run_area)
-      : system_(std::move(system)), fd_(std::move(fd)), run_area_(std::move(run_area)) {}
+  KvmVcpu(std::shared_ptr<KvmSystem> system, base::UniqueFd fd, base::Mapping run_area,
+          std::uint32_t index)
+      : system_(std::move(system)),
+        fd_(std::move(fd)),
+        run_area_(std::move(run_area)),
+        index_(index) {}
   [[nodiscard]] kvm_run& area() const noexcept {
     return *reinterpret_cast<kvm_run*>(run_area_.data());
   }
@@ -47,6 +51,7 @@ class KvmVcpu final : public vm::Vcpu {
   std::shared_ptr<KvmSystem> system_;
   base::UniqueFd fd_;
   base::Mapping run_area_;
+  const std::uint32_t index_;
   std::atomic<int> runner_{0};  // the thread in run(), 0 when there is none
 };
 

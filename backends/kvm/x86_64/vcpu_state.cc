@@ -24,6 +24,11 @@ constexpr std::uint32_t kMsrTscDeadline = 0x6e0;
 constexpr std::uint32_t kMsrApicBase = 0x1b;
 constexpr std::uint32_t kMsrEfer = 0xc0000080;
 
+// Hyper-V's synthetic MSRs: not offered to guests, and some of them count time.
+constexpr bool is_hyperv_msr(std::uint32_t index) {
+  return (index >> 9) == (0x40000000 >> 9);
+}
+
 isa::Segment from_kvm(const kvm_segment& s) {
   return {s.base,    s.limit,  s.selector, s.type,   s.dpl,      s.present != 0,
           s.db != 0, s.s != 0, s.l != 0,   s.g != 0, s.avl != 0, s.unusable != 0};
@@ -159,7 +164,7 @@ Result<void> KvmVcpu::save_msrs(isa::CpuState& state) {
   std::vector<std::uint32_t> wanted;
   for (const std::uint32_t index : system_->msr_indices()) {
     if (index != kMsrApicBase && index != kMsrEfer && index != kMsrTsc &&
-        index != kMsrTscDeadline) {
+        index != kMsrTscDeadline && !is_hyperv_msr(index)) {
       wanted.push_back(index);
     }
   }
@@ -210,6 +215,12 @@ Result<void> KvmVcpu::restore(const isa::CpuState& state) {
   }
   SPORE_TRY(restore_system_registers(state));
   SPORE_TRY(restore_msrs(state.msrs));
+  // KVM takes a TSC value less than a second away from the last one for an attempt to synchronize
+  // vCPUs, and keeps the last one's. Wanted for the others, so that all agree; not for the first.
+  if (index_ == 0) {
+    constexpr std::uint64_t kFarAway = std::uint64_t{1} << 44;
+    SPORE_TRY(restore_msrs({{kMsrTsc, state.tsc + kFarAway}}));
+  }
   SPORE_TRY(restore_msrs({{kMsrTsc, state.tsc}}));
   SPORE_TRY(restore_msrs({{kMsrTscDeadline, state.tsc_deadline}}));
 
