@@ -14,20 +14,21 @@ inline constexpr std::uint64_t kMiB = 1024 * 1024;
 struct MachineConfig {
   std::uint64_t memory_bytes = 512 * kMiB;  // a whole number of MiB
   std::uint32_t cpus = 1;                   // 1 to 8
-  std::string kernel{};                     // path of a bzImage or ELF vmlinux; empty: the newest in /boot
-  std::vector<std::string> images{};        // read-only root images, stacked, the lowest first; at most 6
+  std::string kernel{};  // path of a bzImage or ELF vmlinux; empty: the newest in /boot
+  std::vector<std::string> images{};  // read-only root images, stacked, the lowest first; at most 6
   std::string hostname = "spore";
 };
 
 // Who a forked machine is. Everything here can be read in the guest from
-// /run/spore/generation.json once its generation work is done, which is before any user process runs.
+// /run/spore/generation.json once its generation work is done, which is before any user process
+// runs.
 struct ForkParameters {
   std::uint32_t child_index = 0;
   std::uint32_t child_count = 1;
   std::uint32_t shard_index = 0;
   std::uint32_t shard_count = 1;
-  std::string name{};                       // empty: "<index>"
-  std::string hostname{};                   // empty: "spore-<index>"
+  std::string name{};                         // empty: "<index>"
+  std::string hostname{};                     // empty: "spore-<index>"
   std::map<std::string, std::string> user{};  // at most 3 KiB in all
 };
 
@@ -40,11 +41,11 @@ struct Generation {
 };
 
 enum class EndReason {
-  kPoweredOff,     // the guest shut down in order
-  kPanicked,       // the guest kernel panicked
-  kReset,          // the guest reset itself or triple-faulted without a panic message
-  kClosed,         // closed by its owner
-  kEngineFailed,   // the hypervisor could not run it, or the connection to the engine broke
+  kPoweredOff,    // the guest shut down in order
+  kPanicked,      // the guest kernel panicked
+  kReset,         // the guest reset itself or triple-faulted without a panic message
+  kClosed,        // closed by its owner
+  kEngineFailed,  // the hypervisor could not run it, or the connection to the engine broke
 };
 
 [[nodiscard]] std::string_view to_string(EndReason reason) noexcept;
@@ -56,10 +57,10 @@ struct MachineEnd {
 };
 
 struct MachineStats {
-  std::uint64_t memory_bytes = 0;          // the guest's RAM
-  std::uint64_t private_bytes = 0;         // RAM that belongs to this machine alone
-  std::uint64_t shared_bytes = 0;          // RAM read from the spore it was forked from
-  std::uint64_t exits = 0;                 // VM exits so far, all vCPUs
+  std::uint64_t memory_bytes = 0;   // the guest's RAM
+  std::uint64_t private_bytes = 0;  // RAM that belongs to this machine alone
+  std::uint64_t shared_bytes = 0;   // RAM read from the spore it was forked from
+  std::uint64_t exits = 0;          // VM exits so far, all vCPUs
 };
 
 // How long each phase took, in microseconds, measured where the machine runs.

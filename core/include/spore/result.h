@@ -63,20 +63,20 @@ inline tl::unexpected<Error> fail(Error error) {
 #define SPORE_CONCAT(a, b) SPORE_CONCAT_INNER(a, b)
 
 // Evaluates a Result<void> and returns its Error from the calling function if it failed.
-#define SPORE_TRY(expression)                                             \
-  do {                                                                    \
-    auto&& spore_try_result = (expression);                               \
-    if (!spore_try_result) {                                              \
-      return ::spore::fail(std::move(spore_try_result).error());          \
-    }                                                                     \
+#define SPORE_TRY(expression)                                    \
+  do {                                                           \
+    auto&& spore_try_result = (expression);                      \
+    if (!spore_try_result) {                                     \
+      return ::spore::fail(std::move(spore_try_result).error()); \
+    }                                                            \
   } while (false)
 
 // Evaluates a Result<T>; returns its Error if it failed, else binds `declaration` to the value.
 #define SPORE_ASSIGN(declaration, expression) \
   SPORE_ASSIGN_INNER(SPORE_CONCAT(spore_assign_, __LINE__), declaration, expression)
-#define SPORE_ASSIGN_INNER(temporary, declaration, expression)  \
-  auto temporary = (expression);                                \
-  if (!temporary) {                                             \
-    return ::spore::fail(std::move(temporary).error());         \
-  }                                                             \
+#define SPORE_ASSIGN_INNER(temporary, declaration, expression) \
+  auto temporary = (expression);                               \
+  if (!temporary) {                                            \
+    return ::spore::fail(std::move(temporary).error());        \
+  }                                                            \
   declaration = std::move(*temporary)

@@ -29,17 +29,20 @@ namespace spore {
 
 using Milliseconds = std::chrono::milliseconds;
 
-// ---- processes in a guest -------------------------------------------------------------------------
+// ---- processes in a guest
+// -------------------------------------------------------------------------
 
 struct ExecRequest {
-  std::vector<std::string> argv{};           // argv[0] is looked up in the guest's PATH
-  std::map<std::string, std::string> env{};  // the whole environment; PATH, HOME and TERM get defaults
+  std::vector<std::string> argv{};  // argv[0] is looked up in the guest's PATH
+  std::map<std::string, std::string>
+      env{};  // the whole environment; PATH, HOME and TERM get defaults
   std::string workdir = "/";
-  std::string user{};                        // name or uid; empty: root
-  bool terminal = false;                     // a pty for stdin, stdout and stderr (all output is stdout)
+  std::string user{};     // name or uid; empty: root
+  bool terminal = false;  // a pty for stdin, stdout and stderr (all output is stdout)
   std::uint16_t rows = 24;
   std::uint16_t columns = 80;
-  bool channel = false;  // descriptor 3: a stream socket to the host (its number in SPORE_CHANNEL_FD)
+  bool channel =
+      false;  // descriptor 3: a stream socket to the host (its number in SPORE_CHANNEL_FD)
 };
 
 enum class OutputStream : std::uint8_t { kStdout = 1, kStderr = 2, kChannel = 3 };
@@ -85,7 +88,8 @@ class Process {
   virtual Result<void> release_fixture_point() = 0;
 };
 
-// ---- machines and spores --------------------------------------------------------------------------
+// ---- machines and spores
+// --------------------------------------------------------------------------
 
 class Machine;
 
@@ -113,7 +117,8 @@ class Machine {
  public:
   virtual ~Machine() = default;  // closes
   virtual Result<std::shared_ptr<Process>> exec(const ExecRequest& request) = 0;
-  // A process by its id: one of this machine's, or one inherited from the machine that was captured.
+  // A process by its id: one of this machine's, or one inherited from the machine that was
+  // captured.
   [[nodiscard]] virtual std::shared_ptr<Process> process(std::uint32_t id) = 0;
   // Freezes the workload, captures RAM without copying it, saves vCPU and device state.
   virtual Result<std::shared_ptr<Spore>> capture(const CaptureOptions& options) = 0;
@@ -136,7 +141,8 @@ class Session {
   [[nodiscard]] virtual std::string_view engine() const noexcept = 0;
 };
 
-// ---- engines --------------------------------------------------------------------------------------
+// ---- engines
+// --------------------------------------------------------------------------------------
 
 struct SessionOptions {
   std::string engine = "auto";  // auto, kvm, nest

@@ -8,9 +8,9 @@ namespace spore::base {
 
 }  // namespace spore::base
 
-#define SPORE_CHECK(condition)                                         \
-  do {                                                                 \
-    if (!(condition)) [[unlikely]] {                                   \
-      ::spore::base::check_failed(__FILE__, __LINE__, #condition);     \
-    }                                                                  \
+#define SPORE_CHECK(condition)                                     \
+  do {                                                             \
+    if (!(condition)) [[unlikely]] {                               \
+      ::spore::base::check_failed(__FILE__, __LINE__, #condition); \
+    }                                                              \
   } while (false)

@@ -28,7 +28,9 @@ Mapping& Mapping::operator=(Mapping&& other) noexcept {
   return *this;
 }
 
-Mapping::~Mapping() { unmap(); }
+Mapping::~Mapping() {
+  unmap();
+}
 
 void Mapping::unmap() noexcept {
   if (data_ != nullptr) {

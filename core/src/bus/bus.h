@@ -22,8 +22,8 @@ class Bus {
   // Windows must not overlap (checked: an overlap is a bug of the board).
   void add(IoMapping mapping);
 
-  // An access outside all windows, or across the end of one, reads as ones and writes nowhere, as on
-  // a real bus. Such accesses are counted.
+  // An access outside all windows, or across the end of one, reads as ones and writes nowhere, as
+  // on a real bus. Such accesses are counted.
   void read(std::uint64_t address, std::span<std::byte> data);
   void write(std::uint64_t address, std::span<const std::byte> data);
 

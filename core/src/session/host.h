@@ -1,7 +1,7 @@
 // Host: where machines run. LocalHost (session/local_host.h) makes them in this process; RemoteHost
 // (session/remote_host.h) asks a `spore serve --stdio` for them over a stream. A Host moves an
-// agent's bytes but does not look into them: the agent protocol is spoken by session/agent_client.h,
-// wherever the machine is.
+// agent's bytes but does not look into them: the agent protocol is spoken by
+// session/agent_client.h, wherever the machine is.
 #pragma once
 
 #include <cstdint>
@@ -60,7 +60,7 @@ class Host {
   virtual Result<std::vector<ForkedMachine>> fork(SporeId spore, std::vector<ForkOrder> orders) = 0;
   virtual Result<MachineStats> stats(MachineId machine) = 0;
   virtual std::string console_tail(MachineId machine) = 0;
-  virtual void close(MachineId machine) = 0;       // on_ended(kClosed) if it had not ended
+  virtual void close(MachineId machine) = 0;  // on_ended(kClosed) if it had not ended
   virtual void release(SporeId spore) = 0;
 };
 

@@ -27,14 +27,14 @@ inline constexpr std::uint32_t kStreamWindow = 256 * 1024;
 
 enum class AgentFrame : std::uint16_t {
   // host to guest
-  kExec = 1,             // ExecMessage; subject: the new process id
-  kStdin = 2,            // bytes
-  kStdinEnd = 3,         // no payload
-  kChannelIn = 4,        // bytes for descriptor 3
-  kChannelInEnd = 5,     // no payload
-  kSignal = 6,           // SignalMessage
-  kResize = 7,           // ResizeMessage
-  kOutputWindow = 8,     // WindowMessage: the host's consumer took bytes of stdout, stderr or channel
+  kExec = 1,          // ExecMessage; subject: the new process id
+  kStdin = 2,         // bytes
+  kStdinEnd = 3,      // no payload
+  kChannelIn = 4,     // bytes for descriptor 3
+  kChannelInEnd = 5,  // no payload
+  kSignal = 6,        // SignalMessage
+  kResize = 7,        // ResizeMessage
+  kOutputWindow = 8,  // WindowMessage: the host's consumer took bytes of stdout, stderr or channel
   kPrepareCapture = 9,   // freeze the workload, then answer kCaptureReady or kCaptureFailed
   kCapture = 10,         // ring the doorbell; the host sends nothing more until it is over
   kReleaseFixture = 11,  // let the process at its fixture point go on here, index 0 of 1
