@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+MACHINE = "microvm,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=on"
 MEMORY_MIB = 512
 ROUNDS = 5
 
@@ -46,7 +47,7 @@ class Qemu:
         self.process = subprocess.Popen(
             [
                 "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
-                "-M", "microvm,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=on,memory-backend=ram",
+                "-M", f"{MACHINE},memory-backend=ram",
                 "-accel", "kvm", "-cpu", "host", "-smp", "1", "-m", str(MEMORY_MIB),
                 "-object", f"{backend},share={'on' if shared else 'off'}",
                 "-kernel", kernel, "-initrd", str(directory / "initramfs"),

@@ -65,11 +65,21 @@ def native() -> list[Row]:
             Row(f"fork to first exit, {size} MiB, p50", "native", fork["p50_us"], "us"),
             Row(f"fork to first exit, {size} MiB, p99", "native", fork["p99_us"], "us"),
             Row(f"bare ioctls to first exit, {size} MiB, p50", "native", floor["p50_us"], "us"),
-            at_most(f"fork / bare ioctls, {size} MiB", "native", fork["p50_us"] / floor["p50_us"], "x", 1.5),
+            at_most(
+                f"fork / bare ioctls, {size} MiB",
+                "native",
+                fork["p50_us"] / floor["p50_us"],
+                "x",
+                1.5,
+            ),
             at_most(f"destroy, {size} MiB, p50", "native", destroy["p50_us"], "us", 1000),
         ]
-    small, large = (measured["fork to first exit", size]["p50_us"] for size in (sizes[0], sizes[-1]))
-    rows.append(at_most(f"fork, {sizes[-1]} MiB / {sizes[0]} MiB", "native", large / small, "x", 1.3))
+    small, large = (
+        measured["fork to first exit", size]["p50_us"] for size in (sizes[0], sizes[-1])
+    )
+    rows.append(
+        at_most(f"fork, {sizes[-1]} MiB / {sizes[0]} MiB", "native", large / small, "x", 1.3)
+    )
     return rows
 
 
@@ -122,7 +132,12 @@ def nest() -> list[Row]:
 
 def qemu_restores() -> list[float]:
     kernels = sorted(Path("/boot").glob("vmlinuz-*"), key=lambda path: path.stat().st_mtime)
-    script = [sys.executable, str(ROOT / "bench" / "qemu_restore.py"), str(kernels[-1]), str(BIN / "heartbeat")]
+    script = [
+        sys.executable,
+        str(ROOT / "bench" / "qemu_restore.py"),
+        str(kernels[-1]),
+        str(BIN / "heartbeat"),
+    ]
     environment = ["--env", f"PATH={os.environ['PATH']}"]
     done = subprocess.run(
         [BIN / "spore", "nest", "exec", *environment, "--", *script],
@@ -139,7 +154,8 @@ def table(rows: list[Row]) -> str:
     marks = {True: "met", False: "MISSED", None: ""}
     lines = [f"{'what':44} {'where':7} {'value':>10} {'unit':5} {'target':14}"]
     lines += [
-        f"{row.name:44} {row.where:7} {row.value:10.2f} {row.unit:5} {row.target:14} {marks[row.met]}"
+        f"{row.name:44} {row.where:7} {row.value:10.2f} {row.unit:5} {row.target:14} "
+        + marks[row.met]
         for row in rows
     ]
     return "\n".join(lines)

@@ -1,8 +1,10 @@
 """The main job, end to end: `./dev demo`.
 
-1. A pytest suite whose session fixture starts a real PostgreSQL server and loads a data set: prepared
-   once in a virtual machine, then eight child machines run a test each, and each ruins the data base.
-2. A GoogleTest binary whose global environment builds an index of words: prepared once, eight shards.
+1. A pytest suite whose session fixture starts a real PostgreSQL server and loads a data set:
+   prepared once in a virtual machine, then eight child machines run a test each, and each ruins
+   the data base.
+2. A GoogleTest binary whose global environment builds an index of words: prepared once, eight
+   shards.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ def run(what: str, command: list[str], directory: Path) -> float:
     """Runs a part of the demo; ends it all, with the part's status, when it fails."""
     print("$ " + " ".join(command), flush=True)
     started = time.monotonic()
-    status = subprocess.run(command, cwd=directory, env={**os.environ, "SPORE_BIN": str(BIN / "spore")})
+    status = subprocess.run(
+        command, cwd=directory, env={**os.environ, "SPORE_BIN": str(BIN / "spore")}
+    )
     if status.returncode != 0:
         sys.exit(f"demo: {what} ended with status {status.returncode}")
     return time.monotonic() - started
@@ -53,11 +57,12 @@ def main() -> None:
     )
     heading("What you saw")
     print(
-        f"Two machines were booted, one for each suite, and each was prepared once ({pytest_seconds:.0f} s"
-        f" and {gtest_seconds:.0f} s in all,\nimages and start of the nest included; unchanged images"
-        " are kept, and the nest stays warm for ten\nminutes). Sixteen children were forked from them."
-        " The lines above, under \"spore\" and \"spore-test\",\nsay how long each phase took and how much"
-        " memory the children share. Next: `pytest --spore-fork`\nin a project of yours."
+        f"""\
+Two machines were booted, one for each suite, and each was prepared once ({pytest_seconds:.0f} s and
+{gtest_seconds:.0f} s in all, images and start of the nest included; unchanged images are kept, and
+the nest stays warm for ten minutes). Sixteen children were forked from them. The lines above, under
+"spore" and "spore-test", say how long each phase took and how much memory the children share.
+Next: `pytest --spore-fork` in a project of yours."""
     )
 
 

@@ -6,6 +6,7 @@ the running server and its data, and may do to it what it likes.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -23,7 +24,9 @@ ACCOUNTS = 20_000
 
 def programs() -> Path:
     """The newest PostgreSQL's programs, where Debian keeps them."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda p: int(p.parts[-3]))
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda p: int(p.parts[-3])
+    )
     if not found:
         pytest.fail("no PostgreSQL server here: install the package postgresql")
     return found[-1].parent
@@ -37,7 +40,9 @@ class Server:
     socket: Path
 
     def connect(self) -> psycopg.Connection[tuple[object, ...]]:
-        return psycopg.connect(host=str(self.socket), user="postgres", dbname="bank", autocommit=True)
+        return psycopg.connect(
+            host=str(self.socket), user="postgres", dbname="bank", autocommit=True
+        )
 
     def pid(self) -> int:
         return int((self.data / "postmaster.pid").read_text().split()[0])
@@ -61,7 +66,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     data = home / "data"
     run(str(bin_dir / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "--no-sync")
     options = f"-k {home} -c listen_addresses='' -c fsync=off"
-    run(str(bin_dir / "pg_ctl"), "-D", str(data), "-w", "-l", str(home / "log"), "-o", options, "start")
+    run(
+        str(bin_dir / "pg_ctl"),
+        "-D",
+        str(data),
+        "-w",
+        "-l",
+        str(home / "log"),
+        "-o",
+        options,
+        "start",
+    )
     with psycopg.connect(host=str(home), user="postgres", autocommit=True) as connection:
         connection.execute("CREATE DATABASE bank")
     started = Server(data, home)
@@ -72,10 +87,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             [ACCOUNTS],
         )
     yield started
-    try:
+    # A test may have killed it, as is its right.
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         os.kill(started.pid(), signal.SIGQUIT)
-    except (FileNotFoundError, ProcessLookupError):
-        pass  # a test killed it, as is its right
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Tests that ruin the data base, each in its own way. None of them cleans up.
 
-With one shared server all but the first would fail; in forked machines each finds the data set whole.
+With one shared server all but the first would fail; in forked machines each finds the data set
+whole.
 """
 
 from __future__ import annotations
@@ -9,10 +10,18 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 
 import psycopg
 import pytest
 from conftest import Server
+
+
+def repeat(action: Callable[[], object]) -> None:
+    """Until it raises: what was done to the server takes a moment to show."""
+    for _ in range(1000):
+        action()
+        time.sleep(0.01)
 
 
 def test_drop_the_table(bank: psycopg.Connection[tuple[object, ...]]) -> None:
@@ -38,9 +47,7 @@ def test_change_the_schema(bank: psycopg.Connection[tuple[object, ...]]) -> None
 def test_kill_the_server(server: Server, bank: psycopg.Connection[tuple[object, ...]]) -> None:
     os.kill(server.pid(), signal.SIGKILL)
     with pytest.raises(psycopg.OperationalError):
-        for _ in range(1000):
-            bank.execute("SELECT 1")
-            time.sleep(0.01)
+        repeat(lambda: bank.execute("SELECT 1"))
 
 
 def test_remove_its_files(server: Server, bank: psycopg.Connection[tuple[object, ...]]) -> None:
@@ -61,6 +68,4 @@ def test_lock_everyone_out(server: Server, bank: psycopg.Connection[tuple[object
     (server.data / "pg_hba.conf").write_text("local all all reject\n")
     bank.execute("SELECT pg_reload_conf()")
     with pytest.raises(psycopg.OperationalError):
-        for _ in range(1000):
-            server.connect().close()
-            time.sleep(0.01)
+        repeat(lambda: server.connect().close())

@@ -50,9 +50,13 @@ def layer_violations(path: Path) -> list[str]:
         other = include.split("/")[0]
         if other in ("kvm", "hvf", "nest"):
             bad.append(f"{path}: core includes a backend: {include}")
-        elif other in RANK and other != own and {own, other} != {"arch", "isa"}:
-            if RANK[other] >= RANK[own]:
-                bad.append(f"{path}: {own} includes {include}, which is not below it")
+        elif (
+            other in RANK
+            and other != own
+            and {own, other} != {"arch", "isa"}
+            and RANK[other] >= RANK[own]
+        ):
+            bad.append(f"{path}: {own} includes {include}, which is not below it")
     return bad
 
 

@@ -38,7 +38,12 @@ class SporeTest:
 
     def plainly(self, *words: str) -> subprocess.CompletedProcess:
         return subprocess.run(
-            words, env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BOUND
+            words,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=BOUND,
         )
 
     def stop(self) -> None:
@@ -51,9 +56,7 @@ class SporeTest:
 def spore_test():
     spore = os.environ.get("SPORE_BIN")
     programs = (
-        pathlib.Path(spore).parent
-        if spore
-        else pathlib.Path(__file__).parents[3] / "build" / "bin"
+        pathlib.Path(spore).parent if spore else pathlib.Path(__file__).parents[3] / "build" / "bin"
     )
     path = programs / "spore-test"
     assert os.access(path, os.X_OK), f"{path} is not built; set SPORE_BIN to the spore beside it"

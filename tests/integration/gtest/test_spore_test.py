@@ -45,8 +45,10 @@ def test_an_unmodified_binary_is_set_up_in_each_child(spore_test):
 def test_setup_and_data_reach_the_children(spore_test, tmp_path):
     (tmp_path / "data").write_text("from the host")
     done = spore_test.run(
-        "--setup", f"cat {tmp_path}/data && touch /tmp/once",
-        "--data", str(tmp_path),
+        "--setup",
+        f"cat {tmp_path}/data && touch /tmp/once",
+        "--data",
+        str(tmp_path),
         spore_test.binary("gtest_samples/gtest_sample1"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -65,5 +67,6 @@ def test_setup_and_data_reach_the_children(spore_test, tmp_path):
 def test_bad_input_gets_one_clear_line(spore_test, words, says):
     done = spore_test.run(*words)
     assert done.returncode == 125
-    assert done.stderr.startswith("spore-test: ") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("spore-test: ")
+    assert done.stderr.count("\n") == 1
     assert says in done.stderr

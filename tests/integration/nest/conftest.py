@@ -1,4 +1,4 @@
-"""A nest of the tests' own: its files in a directory that nobody else uses, ended with the tests."""
+"""A nest of the tests' own: its files in a directory of its own, ended with the tests."""
 
 import os
 import pathlib
