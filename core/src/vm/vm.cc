@@ -170,7 +170,7 @@ Result<std::shared_ptr<const Capture>> Vm::take_capture(bool keep_running) {
 
 void Vm::close() {
   const std::lock_guard lifecycle(lifecycle_mutex_);
-  end(EndReason::kClosed, "the machine was closed");
+  end(EndReason::kClosed, {});
   for (std::thread& thread : threads_) {
     thread.join();
   }

@@ -182,7 +182,7 @@ void Vm::ring(wire::DoorbellCommand command) {
       return;
     }
     case wire::DoorbellCommand::kPowerOff:
-      end(EndReason::kPoweredOff, "the guest powered off");
+      end(EndReason::kPoweredOff, {});
       return;
     case wire::DoorbellCommand::kReady:
       return;
@@ -216,9 +216,9 @@ void Vm::end(EndReason reason, std::string detail) {
 void Vm::end_after_shutdown() {
   std::string panic = panic_line(console_.text());
   if (!panic.empty()) {
-    end(EndReason::kPanicked, "the guest's kernel panicked: " + panic);
+    end(EndReason::kPanicked, std::move(panic));
   } else {
-    end(EndReason::kReset, "the guest reset itself, or a vCPU had a triple fault");
+    end(EndReason::kReset, "a reset or a triple fault, without a panic message");
   }
 }
 
