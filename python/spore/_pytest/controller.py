@@ -53,6 +53,7 @@ class Controller:
         self._settings = settings
         self._fleet = Fleet(settings, self._progress)
         self._tests: list[str] = []
+        self._at_fixture_point = False
         self._children: dict[int, Child] = {}
         self.story = summary.Story()
 
@@ -139,16 +140,20 @@ class Controller:
                 terminal.write_line(str(line))
 
     def _prepare(self, session: pytest.Session) -> None:
-        """Waits until the session fixtures are ready, and captures the machine."""
-        while True:
+        """Waits until the session fixtures are ready, and captures the machine.
+
+        The channel and the agent are two streams: either may be the first to tell. After both,
+        nothing is under way that every child would say once more.
+        """
+        prepared = False
+        while not (prepared and self._at_fixture_point):
             _, said = self._fleet.next_event()
-            if isinstance(said, ReachedFixturePoint):
-                break
             if not isinstance(said, dict):
                 self._take_other(session, said)
             elif said["type"] == "fixture_point":
                 self.story.fixtures = [str(name) for name in said["fixtures"]]
                 self.story.preparing = float(said["seconds"])
+                prepared = True
             elif said["type"] == "fixture_failed":
                 self._write_line(
                     f"spore: the session fixture {said['name']!r} failed before the fixture point:"
@@ -287,6 +292,8 @@ class Controller:
         """What pytest does not say over the channel, before the fixture point."""
         if isinstance(said, Printed):
             self._print(said)
+        elif isinstance(said, ReachedFixturePoint):
+            self._at_fixture_point = True
         elif isinstance(said, Ended):
             if said.status is None:
                 console = f"\nThe end of the machine's console:\n{said.console}"

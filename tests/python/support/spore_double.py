@@ -95,7 +95,7 @@ def build_image(**_):
 
 
 class Process:
-    """Events of one process; `_expect` counts the sources that must be over before its end."""
+    """Events of one process."""
 
     id = 7
 
@@ -125,8 +125,9 @@ class Process:
         self._queue.put(event)
 
     def events(self):
+        events = self._queue
         while True:
-            event = self._queue.get()
+            event = events.get()
             yield event
             if isinstance(event, (Exited, Lost)):
                 return
@@ -197,6 +198,8 @@ class Zygote:
             socket.send_fds(self.control, [message], [theirs.fileno()])
         child = ChildMachine(self.forked.get(timeout=30), Process(ours))
         child._process._pump("channel", ours.fileno())
+        # The children print into the pipes of the process that they are forks of.
+        self.process._queue = child._process._queue
         with self.lock:
             status = self.early_exits.pop(child._pid, None)
             if status is None:
