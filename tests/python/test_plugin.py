@@ -348,7 +348,8 @@ def test_a_fixture_that_takes_pytest_along_ends_the_run(
 def test_the_controller_imports_no_test(pytester: pytest.Pytester, forked: Run) -> None:
     pytester.makepyfile("""
         import os
-        print("imported by", "guest" if "SPORE_PYTEST_GUEST" in os.environ else "controller")
+        where = "guest" if "SPORE_PYTEST_GUEST" in os.environ else "controller"
+            print(f"imported by {where}\\n", end="")
         def test_a(): assert "SPORE_PYTEST_GUEST" in os.environ
     """)
     result = forked("-s")
