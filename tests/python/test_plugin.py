@@ -349,7 +349,7 @@ def test_the_controller_imports_no_test(pytester: pytest.Pytester, forked: Run) 
     pytester.makepyfile("""
         import os
         where = "guest" if "SPORE_PYTEST_GUEST" in os.environ else "controller"
-            print(f"imported by {where}\\n", end="")
+        print(f"imported by {where}\\n", end="")
         def test_a(): assert "SPORE_PYTEST_GUEST" in os.environ
     """)
     result = forked("-s")
