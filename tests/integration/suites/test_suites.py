@@ -1,0 +1,121 @@
+"""Suites that others wrote: every test ends in forked machines as it ends on the host."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.nest
+
+_BOUND = 600  # seconds for one run; only a hang gets there
+_REQUIREMENTS = Path(__file__).parent / "sdists.txt"
+_STANDARD_TESTS = Path(sysconfig.get_path("stdlib"), "test")
+
+
+def _outcomes(report: Path) -> dict[str, list[str]]:
+    """What became of each test; one that fails and whose teardown fails too has two entries."""
+    outcomes: dict[str, list[str]] = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        name = f"{case.get('classname')}::{case.get('name')}"
+        kinds = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
+        outcomes.setdefault(name, []).extend(kinds or ["passed"])
+    return {name: sorted(kinds) for name, kinds in outcomes.items()}
+
+
+def _run(directory: Path, report: Path, *arguments: str) -> tuple[int, dict[str, list[str]], str]:
+    """The exit status of pytest in `directory`, the outcome of every test, and what it printed."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "PYTEST_ADDOPTS" and not name.startswith("SPORE_PYTEST")
+    }
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", "--tb=no"]
+    done = subprocess.run(
+        [*command, f"--junitxml={report}", *arguments],
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=_BOUND,
+    )
+    assert report.exists(), f"pytest wrote no report:\n{done.stdout}"
+    return done.returncode, _outcomes(report), done.stdout
+
+
+def _compare(directory: Path, reports: Path, at_least: int, *arguments: str) -> None:
+    status, plain, printed = _run(directory, reports / "plain.xml", *arguments)
+    assert len(plain) >= at_least, f"too few tests to compare:\n{printed}"
+    forked_status, forked, printed = _run(
+        directory, reports / "forked.xml", "--spore-fork=4", *arguments
+    )
+    assert forked == plain, printed
+    assert forked_status == status, printed
+    assert re.search(r"^forked:.*\b4 children\b", printed, re.MULTILINE), printed
+
+
+# test_heapq also has tests that fail under pytest: its mixins are no test cases on their own.
+@pytest.mark.parametrize(("module", "at_least"), [("test_heapq", 50), ("test_textwrap", 50)])
+def test_a_module_of_python_itself(tmp_path: Path, module: str, at_least: int) -> None:
+    path = _STANDARD_TESTS / f"{module}.py"
+    if not path.exists():
+        pytest.skip(f"{path} is not installed; ./dev setup installs the package that holds it")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    _compare(tmp_path, tmp_path, at_least, f"--config-file={tmp_path}/pytest.ini", str(path))
+
+
+def _cache_directory() -> Path:
+    base = os.environ.get("SPORE_CACHE_DIR") or Path(
+        os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "spore"
+    )
+    return Path(base, "sdists")
+
+
+def _source(project: str) -> Path:
+    """The pinned source distribution of `project`, from the cache or else through pip."""
+    requirement = re.search(
+        rf"^{project}==(\S+) --hash=sha256:([0-9a-f]{{64}})$",
+        _REQUIREMENTS.read_text(),
+        re.MULTILINE,
+    )
+    assert requirement, f"{_REQUIREMENTS} does not pin {project}"
+    version, digest = requirement.groups()
+    archive = _cache_directory() / f"{project}-{version}.tar.gz"
+    if not _has_digest(archive, digest):
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        archive.unlink(missing_ok=True)
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-q"),
+                *("--no-deps", "--no-binary=:all:", "--no-build-isolation", "--require-hashes"),
+                *("-d", archive.parent, "-r", _REQUIREMENTS),
+            ],
+            check=True,
+            timeout=_BOUND,
+        )
+        assert _has_digest(archive, digest), f"pip did not bring {archive}"
+    return archive
+
+
+def _has_digest(archive: Path, digest: str) -> bool:
+    return archive.exists() and hashlib.sha256(archive.read_bytes()).hexdigest() == digest
+
+
+@pytest.mark.parametrize(("project", "at_least"), [("six", 150), ("toolz", 150)])
+def test_a_project_from_its_source_distribution(
+    tmp_path: Path, project: str, at_least: int
+) -> None:
+    archive = _source(project)
+    with tarfile.open(archive) as tar:
+        tar.extractall(tmp_path)
+    _compare(tmp_path / archive.name.removesuffix(".tar.gz"), tmp_path, at_least)
