@@ -38,9 +38,9 @@ def _run(directory: Path, report: Path, *arguments: str) -> tuple[int, dict[str,
         for name, value in os.environ.items()
         if name != "PYTEST_ADDOPTS" and not name.startswith("SPORE_PYTEST")
     }
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", "--tb=no"]
+    without = ("-p", "no:cacheprovider", "-p", "no:randomly", "--tb=no")
     done = subprocess.run(
-        [*command, f"--junitxml={report}", *arguments],
+        [sys.executable, "-m", "pytest", *without, f"--junitxml={report}", *arguments],
         cwd=directory,
         env=environment,
         stdin=subprocess.DEVNULL,
