@@ -88,3 +88,17 @@ def test_sizes(text: str, size: int) -> None:
 def test_bad_sizes(text: str) -> None:
     with pytest.raises(pytest.UsageError, match="not a size"):
         options.parse_size(text)
+
+
+def test_the_file_that_a_run_prints_into_is_no_part_of_the_project(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makeconftest("""
+        from spore._pytest import environment
+        def pytest_unconfigure(config):
+            excludes = environment.plan_images(config)[-1].arguments["excludes"]
+            (config.rootpath / "excludes").write_text(" ".join(excludes))
+    """)
+    pytester.runpytest_subprocess()
+    excludes = (pytester.path / "excludes").read_text().split()
+    assert {f"{pytester.path}/stdout", f"{pytester.path}/stderr"} <= set(excludes)

@@ -147,7 +147,14 @@ def _excludes(config: pytest.Config) -> list[str]:
     directories += [str(config.rootpath / entry) for entry in config.getini("spore_exclude")]
     if sys.prefix != sys.base_prefix:
         directories.append(str(Path(sys.prefix).resolve()))
+    directories += _output_files()
     return [pattern for name in directories for pattern in (name, f"{name}/*")]
+
+
+def _output_files() -> list[str]:
+    """Files that this run prints into: they grow while an image is made of the project."""
+    targets = (Path(f"/proc/self/fd/{stream}") for stream in (1, 2))
+    return [os.readlink(target) for target in targets if target.is_file()]
 
 
 def _python_command() -> list[str]:
