@@ -1,5 +1,6 @@
 #include "memory/guest_memory.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -36,7 +37,7 @@ bool GuestMemory::read(GuestAddress address, std::span<std::byte> into) const no
   if (!source) {
     return false;
   }
-  std::memcpy(into.data(), source->data(), into.size());
+  std::copy(source->begin(), source->end(), into.begin());
   return true;
 }
 
@@ -45,7 +46,7 @@ bool GuestMemory::write(GuestAddress address, std::span<const std::byte> from) c
   if (!target) {
     return false;
   }
-  std::memcpy(target->data(), from.data(), from.size());
+  std::copy(from.begin(), from.end(), target->begin());
   return true;
 }
 
