@@ -16,10 +16,29 @@ def _plans(config: pytest.Config) -> dict[str, dict[str, list[str]]]:
 def test_the_project_is_an_image_of_its_own(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nspore_exclude = big\n")
     plans = _plans(pytester.parseconfig())
-    assert plans["environment"] == {"pythons": [sys.executable], "base_system": True}
+    assert plans["environment"] == {
+        "pythons": [sys.executable],
+        "base_system": True,
+        "excludes": [str(pytester.path), f"{pytester.path}/*"],
+    }
     assert plans["project"]["paths"] == [str(pytester.path)]
     excludes = plans["project"]["excludes"]
     assert {"*/.git", "*/.git/*", f"{pytester.path}/big", f"{pytester.path}/big/*"} <= set(excludes)
+
+
+def test_an_environment_in_the_project_stays_in_its_image(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = pytester.mkdir(".venv")
+    pytester.mkdir("tests")
+    config = pytester.parseconfig()
+    monkeypatch.setattr(sys, "prefix", str(own))
+    plans = _plans(config)
+    assert plans["environment"]["excludes"] == [
+        f"{pytester.path}/tests",
+        f"{pytester.path}/tests/*",
+    ]
+    assert f"{own}/*" in plans["project"]["excludes"]
 
 
 def test_named_tests_elsewhere_are_taken_along(pytester: pytest.Pytester, tmp_path: Path) -> None:

@@ -68,7 +68,12 @@ def plan_images(config: pytest.Config) -> list[ImagePlan]:
             f"--spore-fork: the root directory of the tests is {root}, and the whole host cannot be"
             " put into an image: give the project's with --rootdir"
         )
-    plans = [ImagePlan("environment", {"pythons": [sys.executable], "base_system": True})]
+    interpreter = {
+        "pythons": [sys.executable],
+        "base_system": True,
+        "excludes": _project_in_environment(root),
+    }
+    plans = [ImagePlan("environment", interpreter)]
     excludes = _excludes(config)
     programs, paths = _extras(config)
     for path in _import_paths():
@@ -149,6 +154,23 @@ def _excludes(config: pytest.Config) -> list[str]:
         directories.append(str(Path(sys.prefix).resolve()))
     directories += _output_files()
     return [pattern for name in directories for pattern in (name, f"{name}/*")]
+
+
+def _project_in_environment(root: Path) -> list[str]:
+    """Patterns that keep the project out of the interpreter's image.
+
+    With PYTHONPATH the project is a part of the environment, and every change would make the large
+    image anew. A virtual environment inside the project stays.
+    """
+    prefixes = [Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix)]
+    if not any(_is_below(prefix, [root]) for prefix in prefixes):
+        return [str(root), f"{root}/*"]
+    beside = (
+        child
+        for child in sorted(root.iterdir())
+        if not any(_is_below(prefix, [child]) for prefix in prefixes)
+    )
+    return [pattern for child in beside for pattern in (str(child), f"{child}/*")]
 
 
 def _output_files() -> list[str]:
