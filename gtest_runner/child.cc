@@ -97,7 +97,7 @@ class ChildRun {
   void take_lost(const MachineEnd& end) {
     outcome_.machine_alive = false;
     outcome_.console_tail = end.console_tail;
-    death_ = fmt::format("The machine was lost: {}", end.detail);
+    death_ = fmt::format("The machine was lost: {} ({})", to_string(end.reason), end.detail);
     if (!end.console_tail.empty()) {
       death_ += "\nThe end of its console:\n" + end.console_tail;
     }

@@ -60,7 +60,8 @@ Result<CommandResult> run_command(Machine& machine, const ExecRequest& request,
       return result;
     } else if (const auto* lost = std::get_if<Lost>(&*event)) {
       return fail(ErrorCode::kMachineEnded,
-                  fmt::format("running {}: the machine was lost: {}{}{}", name, lost->end.detail,
+                  fmt::format("running {}: the machine was lost: {} ({}){}{}", name,
+                              to_string(lost->end.reason), lost->end.detail,
                               lost->end.console_tail.empty() ? "" : "\n", lost->end.console_tail));
     } else if (auto released = process.release_fixture_point(); !released) {
       return fail(released.error());

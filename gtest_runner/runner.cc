@@ -293,8 +293,8 @@ Result<std::optional<int>> Runner::reach_fixture_point() {
       sink_.out(text);
       const MachineEnd& end = std::get<Lost>(*event).end;
       return fail(ErrorCode::kMachineEnded,
-                  fmt::format("the machine was lost before the fixture point: {}\n{}", end.detail,
-                              end.console_tail));
+                  fmt::format("the machine was lost before the fixture point: {} ({})\n{}",
+                              to_string(end.reason), end.detail, end.console_tail));
     }
   }
 }

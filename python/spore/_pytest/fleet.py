@@ -211,7 +211,9 @@ def _translate(event: object, decoder: frames.Decoder) -> list[Said]:
     if isinstance(event, spore.Exited):
         return [Ended(_describe(event), event.status)]
     if isinstance(event, spore.Lost):
-        return [Ended(f"the machine {event.end.detail}", None, event.end.console_tail)]
+        end = event.end
+        how = f"the machine {end.reason}" + (f" ({end.detail})" if end.detail else "")
+        return [Ended(how, None, end.console_tail)]
     raise TypeError(f"an event of an unknown kind: {event!r}")
 
 
