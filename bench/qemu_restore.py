@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-MACHINE = "microvm,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=on"
+MACHINE = "microvm,pit=off,pic=off,rtc=off,isa-serial=on"
 MEMORY_MIB = 512
 ROUNDS = 5
 
