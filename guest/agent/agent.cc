@@ -122,7 +122,9 @@ Result<void> Agent::start() {
 AgentEnd Agent::serve() {
   while (!control_.closed() && !shutdown_) {
     control_.flush();
-    poller_.wait(-1);
+    if (!control_.closed()) {  // a write that failed closes it, and nothing would ever wake us
+      poller_.wait(-1);
+    }
   }
   if (cgroups_) {
     cgroups_->thaw();  // a frozen process does not see SIGTERM

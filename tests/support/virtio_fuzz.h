@@ -2,6 +2,7 @@
 // crashes, no byte outside RAM is written, and the state can always be restored.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <functional>
@@ -23,7 +24,7 @@ class FuzzInput {
   T take() {
     T value{};
     const std::size_t size = std::min(sizeof(T), bytes_.size());
-    std::memcpy(&value, bytes_.data(), size);
+    std::copy_n(bytes_.begin(), size, reinterpret_cast<std::uint8_t*>(&value));
     bytes_ = bytes_.subspan(size);
     return value;
   }
