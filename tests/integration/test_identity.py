@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import spore
 
-pytestmark = pytest.mark.nest
+pytestmark = [pytest.mark.nest, pytest.mark.long]
 
 _CHILDREN = 200
 _BATCH = 20
