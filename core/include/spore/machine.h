@@ -52,7 +52,7 @@ enum class EndReason {
 
 struct MachineEnd {
   EndReason reason = EndReason::kClosed;
-  std::string detail;  // what more is known, such as the kernel's own words
+  std::string detail;        // what more is known, such as the kernel's own words
   std::string console_tail;  // the last lines of the guest's console
 };
 
