@@ -1,6 +1,7 @@
 #include "gtest_runner/gtest_flags.h"
 
 #include <gmock/gmock.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <map>
@@ -48,7 +49,7 @@ TEST(GtestFlags, TheCommandLineWinsOverTheEnvironment) {
 }
 
 TEST(GtestFlags, ReadsAFlagFileOfTheHost) {
-  const std::string path = ::testing::TempDir() + "/spore_flagfile";
+  const std::string path = ::testing::TempDir() + "spore_flagfile-" + std::to_string(::getpid());
   std::ofstream(path) << "--gtest_filter=X.*\n\n--own=1\n";
   const auto flags = parse_gtest_flags({"--gtest_flagfile=" + path}, lookup({}));
   ASSERT_TRUE(flags);

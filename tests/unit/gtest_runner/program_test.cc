@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -20,7 +21,9 @@ class ProgramTest : public ::testing::Test {
   }
   ~ProgramTest() override { std::remove(path_.c_str()); }
   std::string message() { return inspect_program(path_).error().message(); }
-  const std::string path_ = ::testing::TempDir() + "/spore_program_test";
+  // ctest runs the tests of this program beside each other.
+  const std::string path_ =
+      ::testing::TempDir() + "spore_program_test-" + std::to_string(::getpid());
 };
 
 std::string own_program() {
