@@ -158,55 +158,72 @@ class Zygote:
         theirs.close()
         guest_control.close()
         self.process = Process(ours)
-        self.process._pump("channel", ours.fileno())
-        self.process._pump("stdout", self.popen.stdout.fileno())
-        self.process._pump("stderr", self.popen.stderr.fileno())
         self.captured = False
-        self.children = {}
-        self.early_exits = {}  # of children whose fork() has not returned yet
-        self.forked = queue.SimpleQueue()
-        self.lock = threading.Lock()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self.children = {}  # by process id; of the listening thread
+        self.unborn = queue.SimpleQueue()
+        self.born = queue.SimpleQueue()
+        streams = {
+            ours.fileno(): "channel",
+            self.popen.stdout.fileno(): "stdout",
+            self.popen.stderr.fileno(): "stderr",
+        }
+        threading.Thread(target=self._listen, args=(streams,), daemon=True).start()
 
-    def _listen(self):
+    def _listen(self, streams):
+        """Reads control messages in their order with the output written before each.
+
+        The children print into the pipes of the process that they are forks of; what is found there
+        when one of them has ended is taken for that one's.
+        """
         while True:
-            data = self.control.recv(65536)
-            if not data:
-                break
-            message = json.loads(data)
+            select.select([self.control, *streams], [], [])
+            # Looked at first: what comes into a pipe later was not written before this message.
+            told = select.select([self.control], [], [], 0)[0]
+            data = self.control.recv(65536) if told else None
+            message = json.loads(data) if data else {}
+            if "forked" in message:
+                # Known from here on: it may have printed already, and may end at once.
+                pid = message["forked"]
+                self.children[pid] = ChildMachine(pid, self.unborn.get_nowait())
+                self.born.put(self.children[pid])
+            child = self.children.get(message.get("exited"))
+            taker = child or next(iter(self.children.values()), None)
+            self._drain(streams, self.process if taker is None else taker._process)
             if "at" in message:
                 self.process._queue.put(AtFixturePoint())
-            elif "forked" in message:
-                self.forked.put(message["forked"])
-            else:
-                pid, status = message["exited"], message["status"]
-                with self.lock:
-                    child = self.children.pop(pid, None)
-                    if child is None:
-                        self.early_exits[pid] = status
-                if child is not None:
-                    child._exited(status)
+            elif child is not None:
+                del self.children[message["exited"]]
+                child._exited(message["status"])
+            if data == b"":
+                break
         self.popen.wait()
         code = self.popen.returncode
         if not self.captured:
+            self._drain(streams, self.process)
             self.process._end(Exited(max(code, 0), max(-code, 0)))
+
+    @staticmethod
+    def _drain(streams, process):
+        while ready := select.select([*streams], [], [], 0)[0]:
+            for descriptor in ready:
+                try:
+                    data = os.read(descriptor, 65536)
+                except ConnectionResetError:
+                    data = b""
+                if data:
+                    process._queue.put(Output(streams[descriptor], data))
+                else:
+                    del streams[descriptor]
 
     def fork(self, parameters):
         ours, theirs = socket.socketpair()
+        process = Process(ours)
+        process._pump("channel", ours.fileno())
+        self.unborn.put(process)
         with theirs:
             message = json.dumps(vars(parameters)).encode()
             socket.send_fds(self.control, [message], [theirs.fileno()])
-        child = ChildMachine(self.forked.get(timeout=30), Process(ours))
-        child._process._pump("channel", ours.fileno())
-        # The children print into the pipes of the process that they are forks of.
-        self.process._queue = child._process._queue
-        with self.lock:
-            status = self.early_exits.pop(child._pid, None)
-            if status is None:
-                self.children[child._pid] = child
-        if status is not None:
-            child._exited(status)
-        return child
+        return self.born.get(timeout=30)
 
 
 class ChildMachine:
@@ -220,7 +237,7 @@ class ChildMachine:
         if self._closed:
             self._process._end(Lost(MachineEnd()), wait=False)
         elif code == PANIC:
-            end = MachineEnd("panicked", "panicked", "Kernel panic - not syncing: double")
+            end = MachineEnd("panicked", "Kernel panic - not syncing: double", "the console's end")
             self._process._end(Lost(end))
         else:
             self._process._end(Exited(max(code, 0), max(-code, 0)))
