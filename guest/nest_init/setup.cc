@@ -65,6 +65,14 @@ void mount_over(const std::string& root) {
   symlink("/proc/self/fd/2", at("/dev/stderr").c_str());
 }
 
+// Machines ask for huge pages for their RAM: one nested page fault then stands for 512.
+void allow_huge_pages() {
+  std::ofstream file("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
+  if (!(file << "advise" << std::flush)) {
+    std::fprintf(stderr, "spore nest: huge pages for files in memory cannot be had\n");
+  }
+}
+
 }  // namespace
 
 void power_off() {
@@ -131,6 +139,7 @@ void enter_host_root() {
       chroot(".") != 0 || chdir("/") != 0) {
     die("making the host's file system the root");
   }
+  allow_huge_pages();
 }
 
 }  // namespace spore::nest_init

@@ -17,6 +17,11 @@ class Mapping {
   static Result<Mapping> create(std::size_t size, int protection, int flags, int fd, off_t offset,
                                 std::string_view attempted);
 
+  // The same from offset 0, at a multiple of `alignment` (itself a multiple of the page size);
+  // `size` must be whole pages.
+  static Result<Mapping> create_aligned(std::size_t size, std::size_t alignment, int protection,
+                                        int flags, int fd, std::string_view attempted);
+
   Mapping() noexcept = default;
   Mapping(Mapping&& other) noexcept;
   Mapping& operator=(Mapping&& other) noexcept;

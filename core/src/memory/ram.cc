@@ -73,6 +73,9 @@ Result<void> write_all(int fd, std::span<const std::byte> bytes, std::size_t off
 }
 
 constexpr int kReadWrite = PROT_READ | PROT_WRITE;
+// Where the host gives huge pages to files in memory, guest and host addresses must agree modulo
+// their size.
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 }  // namespace
 
@@ -90,9 +93,10 @@ Ram::Ram(base::UniqueFd file, base::Mapping mapping, const std::vector<RamPiece>
 Result<std::unique_ptr<Ram>> Ram::create(const std::vector<RamPiece>& layout) {
   const std::uint64_t size = total_size(layout);
   SPORE_ASSIGN(base::UniqueFd file, create_file(size));
-  SPORE_ASSIGN(base::Mapping mapping,
-               base::Mapping::create(size, kReadWrite, MAP_SHARED | MAP_NORESERVE, file.get(), 0,
-                                     "mapping a machine's RAM"));
+  SPORE_ASSIGN(base::Mapping mapping, base::Mapping::create_aligned(
+                                          size, kHugePage, kReadWrite, MAP_SHARED | MAP_NORESERVE,
+                                          file.get(), "mapping a machine's RAM"));
+  ::madvise(mapping.data(), size, MADV_HUGEPAGE);  // a wish: most hosts do not grant it
   return std::unique_ptr<Ram>(new Ram(std::move(file), std::move(mapping), layout, nullptr));
 }
 
@@ -100,8 +104,9 @@ Result<std::unique_ptr<Ram>> Ram::fork(std::shared_ptr<const RamImage> image,
                                        const std::vector<RamPiece>& layout) {
   SPORE_CHECK(total_size(layout) == image->size());
   SPORE_ASSIGN(base::Mapping mapping,
-               base::Mapping::create(image->size(), kReadWrite, MAP_PRIVATE | MAP_NORESERVE,
-                                     image->fd(), 0, "mapping a spore's RAM"));
+               base::Mapping::create_aligned(image->size(), kHugePage, kReadWrite,
+                                             MAP_PRIVATE | MAP_NORESERVE, image->fd(),
+                                             "mapping a spore's RAM"));
   return std::unique_ptr<Ram>(
       new Ram(base::UniqueFd(), std::move(mapping), layout, std::move(image)));
 }

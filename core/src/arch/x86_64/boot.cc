@@ -169,7 +169,8 @@ std::string board_command_line() {
   // A triple fault is how this board resets: it has neither a keyboard controller nor a reset
   // register.
   return fmt::format(
-      "earlycon=uart8250,io,0x3f8 console=ttyS0 8250.nr_uarts=1 panic=-1 reboot=t pci=off i8042.noprobe no_timer_check "
+      "earlycon=uart8250,io,0x3f8 console=ttyS0 8250.nr_uarts=1 panic=-1 reboot=t pci=off "
+      "i8042.noprobe no_timer_check "
       "tsc=reliable rdinit=/init spore.generation={:x},{:x}",
       kGenerationPage, kDoorbell);
 }
