@@ -30,7 +30,8 @@ namespace spore::agent {
 namespace {
 
 constexpr const char* kGenerationFile = "/run/spore/generation.json";
-constexpr const char* kMachineIdFile = "/etc/machine-id";
+constexpr const char* kMachineIdFile = "/run/spore/machine-id";
+constexpr const char* kEtcMachineId = "/etc/machine-id";
 constexpr const char* kBootIdFile = "/run/spore/boot_id";
 constexpr const char* kKernelBootId = "/proc/sys/kernel/random/boot_id";
 
@@ -50,6 +51,50 @@ Result<MappedPage> map_physical(std::uint64_t address, int flags) {
     return fail(Error::from_errno(errno, fmt::format("mapping physical address {:#x}", address)));
   }
   return MappedPage(mapped);
+}
+
+// A file that a child writes in place: with a descriptor from before the fork, no lookup, no new
+// inode. Nobody can see it half written, since the workload is frozen.
+class IdentityFile {
+ public:
+  Result<void> create(const char* path) {
+    path_ = path;
+    fd_.reset(::open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0444));
+    if (!fd_.valid()) {
+      return fail(path_error("creating", path, errno));
+    }
+    return {};
+  }
+
+  Result<void> lay_over(const char* target) {
+    if (::mount(path_, target, nullptr, MS_BIND, nullptr) != 0) {
+      return fail(path_error("laying a file over", target, errno));
+    }
+    return {};
+  }
+
+  void write(std::string_view text) {
+    if (::pwrite(fd_.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size()) ||
+        (text.size() < size_ && ::ftruncate(fd_.get(), static_cast<off_t>(text.size())) != 0)) {
+      log_error("generation work: " + path_error("writing", path_, errno).message());
+    }
+    size_ = text.size();
+  }
+
+ private:
+  const char* path_ = "";
+  base::UniqueFd fd_;
+  std::size_t size_ = 0;
+};
+
+// What an image has there may be a link, or missing.
+Result<void> make_plain_file(const char* path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(std::filesystem::symlink_status(path, error))) {
+    std::filesystem::remove(path, error);
+    return write_atomically(path, "", 0444);
+  }
+  return {};
 }
 
 // The first Ethernet interface's name; empty if there is none.
@@ -76,12 +121,14 @@ class MachineGeneration final : public Generation {
     }
     network_.reset(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     interface_ = ethernet_interface();
-    // The kernel's boot id cannot be written; a file that can be is laid over it once.
-    boot_id_.reset(::open(kBootIdFile, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0444));
-    if (!boot_id_.valid() || ::mount(kBootIdFile, kKernelBootId, nullptr, MS_BIND, nullptr) != 0) {
-      return fail(path_error("laying a file over", kKernelBootId, errno));
-    }
-    return {};
+    SPORE_TRY(generation_file_.create(kGenerationFile));
+    // Laid over: the kernel's boot id cannot be written, and a new /etc/machine-id would be a new
+    // inode in every child.
+    SPORE_TRY(boot_id_.create(kBootIdFile));
+    SPORE_TRY(boot_id_.lay_over(kKernelBootId));
+    SPORE_TRY(machine_id_.create(kMachineIdFile));
+    SPORE_TRY(make_plain_file(kEtcMachineId));
+    return machine_id_.lay_over(kEtcMachineId);
   }
 
   std::uint64_t number() override {
@@ -95,7 +142,7 @@ class MachineGeneration final : public Generation {
     set_clock(page);
     Identity identity = identity_of(page);
     set_names(page, identity);
-    note(write_atomically(kGenerationFile, identity.to_json(), 0444));
+    generation_file_.write(identity.to_json());
     ring(wire::DoorbellCommand::kReady);
     return identity;
   }
@@ -115,12 +162,6 @@ class MachineGeneration final : public Generation {
     asm volatile("" ::: "memory");
     *bell = static_cast<std::uint32_t>(command);
     asm volatile("" ::: "memory");
-  }
-
-  static void note(const Result<void>& result) {
-    if (!result) {
-      log_error("generation work: " + result.error().message());
-    }
   }
 
   void reseed(wire::GenerationPage& page) {
@@ -156,12 +197,10 @@ class MachineGeneration final : public Generation {
     if (!identity.hostname.empty()) {
       ::sethostname(identity.hostname.data(), identity.hostname.size());
     }
-    note(write_atomically(kMachineIdFile, identity.id + "\n", 0444));
     const std::string_view id = identity.id;
-    const auto boot_id = fmt::format("{}-{}-{}-{}-{}\n", id.substr(0, 8), id.substr(8, 4),
-                                     id.substr(12, 4), id.substr(16, 4), id.substr(20));
-    [[maybe_unused]] const auto written =
-        ::pwrite(boot_id_.get(), boot_id.data(), boot_id.size(), 0);
+    machine_id_.write(identity.id + "\n");
+    boot_id_.write(fmt::format("{}-{}-{}-{}-{}\n", id.substr(0, 8), id.substr(8, 4),
+                               id.substr(12, 4), id.substr(16, 4), id.substr(20)));
     if (!interface_.empty() && !identity.mac.empty()) {
       ifreq request{};
       interface_.copy(request.ifr_name, sizeof(request.ifr_name) - 1);
@@ -175,7 +214,9 @@ class MachineGeneration final : public Generation {
   MappedPage doorbell_;
   base::UniqueFd random_;
   base::UniqueFd network_;
-  base::UniqueFd boot_id_;
+  IdentityFile generation_file_;
+  IdentityFile machine_id_;
+  IdentityFile boot_id_;
   std::string interface_;
 };
 

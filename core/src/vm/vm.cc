@@ -63,7 +63,7 @@ Result<std::unique_ptr<Vm>> Vm::fork(Hypervisor& hypervisor,
   SPORE_TRY(vm->write_generation_page());
   const std::lock_guard lock(vm->device_mutex_);
   vm->devices_->resume();
-  vm->devices_->notify_generation();
+  vm->generation_untold_ = true;
   return vm;
 }
 
@@ -91,7 +91,14 @@ Result<void> Vm::assemble(Hypervisor& hypervisor, std::unique_ptr<memory::Ram> r
     static_cast<void>(machine_->signal_msi(address, data).has_value());
   };
   options.doorbell = [this](wire::DoorbellCommand command) { ring(command); };
-  options.agent_bytes = [this](std::string_view bytes) { observer_->on_agent_bytes(bytes); };
+  options.agent_bytes = [this](std::string_view bytes) {
+    // The agent has given the kernel its new entropy and answers; only now the kernel's own driver
+    // hears of the fork, whose work would otherwise be paid for before the first answer.
+    if (std::exchange(generation_untold_, false)) {
+      devices_->notify_generation();
+    }
+    observer_->on_agent_bytes(bytes);
+  };
   options.agent_closed = [this] {
     end(EndReason::kEngineFailed, "the guest's agent closed its connection");
   };

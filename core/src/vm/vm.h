@@ -126,6 +126,7 @@ class Vm {
   mutable std::mutex device_mutex_;
   std::unique_ptr<DeviceSet> devices_;  // under device_mutex_
   bool standing_still_ = false;         // under device_mutex_: from the doorbell to going on
+  bool generation_untold_ = false;      // under device_mutex_: to the guest's VMGENID driver
   std::string bytes_for_later_;         // under device_mutex_: sent to the agent meanwhile
   std::atomic<std::uint64_t> exits_{0};
 
