@@ -183,7 +183,9 @@ Result<void> Runner::work(Worker& worker, std::unique_ptr<Machine> machine, Text
                           RunResults& results) {
   for (int attempt = 1;; ++attempt) {
     const ChildSettings settings{.timeout = options_.timeout,
-                                 .name = fmt::format("child {}", worker.index)};
+                                 .name = fmt::format("child {}", worker.index),
+                                 .engine = session_.engine(),
+                                 .forgive = !worker.forgiven};
     OutputParser parser = parent_parser_ ? *parent_parser_ : OutputParser(list_, {});
     parser.expect(worker.batch.tests);
     SPORE_ASSIGN(const ChildOutcome outcome,
@@ -205,7 +207,8 @@ Result<void> Runner::work(Worker& worker, std::unique_ptr<Machine> machine, Text
 void Runner::after_child(Worker& worker, const ChildOutcome& outcome, TextReport& report,
                          RunResults& results) {
   const bool stuck = outcome.left.size() == worker.batch.tests.size();
-  if (stuck) {  // a further child would not come further
+  worker.forgiven = outcome.forgiven;  // once in a row: what happens again is the test's doing
+  if (stuck && !outcome.forgiven) {    // a further child would not come further
     for (const std::size_t test : outcome.left) {
       TestRecord record;
       record.test = test;
@@ -221,7 +224,14 @@ void Runner::after_child(Worker& worker, const ChildOutcome& outcome, TextReport
     worker.rest.insert(worker.rest.begin(), outcome.left.begin(), outcome.left.end());
   }
   const std::lock_guard lock(mutex_);
-  passed_ = passed_ && outcome.passed && !stuck;
+  if (outcome.forgiven) {
+    say(
+        fmt::format("child {} was lost by the nest's emulator, not by a test; going on from where "
+                    "it was",
+                    worker.index));
+  } else {
+    passed_ = passed_ && outcome.passed && !stuck;
+  }
   if (!outcome.complaint.empty()) {
     complaints_.push_back(fmt::format("child {}: {}", worker.index, outcome.complaint));
   }

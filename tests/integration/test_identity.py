@@ -6,6 +6,7 @@ import json
 import sys
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ pytestmark = [pytest.mark.nest, pytest.mark.long]
 
 _CHILDREN = 200
 _BATCH = 20
+_FORGIVEN = 5  # children that the nest's emulator may lose on the way
 _BOUND = 300  # seconds for one wait; only a hang gets there
 _CLOCK_TOLERANCE = 60  # seconds: right, not precise
 
@@ -73,10 +75,13 @@ def _wait_for_fixture_point(process: spore.Process) -> None:
         printed += event.data
 
 
-def _what_it_found(process: spore.Process) -> dict[str, Any]:
+def _what_it_found(process: spore.Process) -> dict[str, Any] | None:
+    """What a child says; None when the nest's emulator lost it: its guest seems to reset itself."""
     printed = b""
     while not printed.endswith(b"}\n"):
         event = process.next_event(timeout=_BOUND)
+        if isinstance(event, spore.Lost) and event.end.reason == "reset itself":
+            return None
         assert isinstance(event, spore.Output), f"{event!r}, after {printed!r}"
         printed += event.data
     found: dict[str, Any] = json.loads(printed)
@@ -91,32 +96,38 @@ def test_every_child_is_somebody_else(parent: spore.Machine) -> None:
     _wait_for_fixture_point(process)
     captured = parent.capture()
 
-    alive: list[spore.Machine] = []
-    found: list[dict[str, Any]] = []
+    alive: dict[int, spore.Machine] = {}
+    found: dict[int, dict[str, Any]] = {}
+    lost = 0
+    todo = deque(range(_CHILDREN))
     try:
-        for first in range(0, _CHILDREN, _BATCH):
-            who = [
-                spore.ForkParameters(child_index=index, child_count=_CHILDREN)
-                for index in range(first, min(first + _BATCH, _CHILDREN))
-            ]
+        while todo:
+            batch = [todo.popleft() for _ in range(min(_BATCH, len(todo)))]
             before = time.time()
-            machines = captured.fork(who)
-            alive += machines
-            batch = [_what_it_found(machine.process(process.id)) for machine in machines]
-            after = time.time()
-            for child in batch:
-                assert before - _CLOCK_TOLERANCE < child["time"] < after + _CLOCK_TOLERANCE
-            found += batch
-        assert all(machine.ended is None for machine in alive)
-        ids = [machine.generation.id for machine in alive]
+            machines = captured.fork(
+                [spore.ForkParameters(child_index=index, child_count=_CHILDREN) for index in batch]
+            )
+            alive.update(zip(batch, machines))
+            for index in batch:
+                child = _what_it_found(alive[index].process(process.id))
+                if child is None:
+                    lost += 1
+                    assert lost <= _FORGIVEN
+                    todo.append(index)
+                    continue
+                assert before - _CLOCK_TOLERANCE < child["time"] < time.time() + _CLOCK_TOLERANCE
+                found[index] = child
+        ids = [alive[index].generation.id for index in range(_CHILDREN)]
+        dead = sum(machine.ended is not None for machine in alive.values())
+        assert dead <= _FORGIVEN - lost
     finally:
-        for machine in alive:
+        for machine in alive.values():
             machine.close()
 
     assert len(found) == _CHILDREN
-    assert [child["generation"] for child in found] == ids
+    assert [found[index]["generation"] for index in range(_CHILDREN)] == ids
     for name in ("random", "uuid", "machine_id", "hostname", "boot_id", "generation", "mac"):
-        assert len({child[name] for child in found}) == _CHILDREN, name
-    for child in found:
+        assert len({child[name] for child in found.values()}) == _CHILDREN, name
+    for child in found.values():
         assert uuid.UUID(child["uuid"]).version == 4
         assert child["addresses"] == [child["mac"]]

@@ -56,6 +56,20 @@ void FakeHost::end(Machine& machine, const MachineEnd& end) {
   }
 }
 
+void FakeHost::lose_next(int count) {
+  const std::lock_guard lock(mutex_);
+  to_lose_ = count;
+}
+
+bool FakeHost::lose(MachineId id) {
+  if (to_lose_ == 0) {
+    return false;
+  }
+  --to_lose_;
+  post(id, [](Machine& machine) { end(machine, session::reset_end({})); });
+  return true;
+}
+
 void FakeHost::act(Machine& machine, ScriptedAgent::Act act) {
   flush(machine);
   switch (act) {
@@ -87,6 +101,9 @@ Result<session::Host::Booted> FakeHost::boot(const MachineConfig& config,
   machine->generation.id = "boot";
   const MachineId id = next_id_++;
   machines_.emplace(id, machine);
+  if (lose(id)) {
+    return Booted{id, machine->generation, 5};
+  }
   post(id, [this, mode = config.hostname](Machine& booted) {
     if (mode == "oom") {
       booted.console += "[    0.5] Initramfs unpacking failed: write error\n";
@@ -151,11 +168,14 @@ Result<std::vector<session::ForkedMachine>> FakeHost::fork(SporeId spore_id,
                            found->second.generation.id, std::move(order.parameters)};
     const MachineId id = next_id_++;
     machines_.emplace(id, machine);
+    forked.push_back({id, machine->generation, 3});
+    if (lose(id)) {
+      continue;
+    }
     post(id, [number = machine->generation.number](Machine& child) {
       child.agent.say_generation(number);
       flush(child);
     });
-    forked.push_back({id, machine->generation, 3});
   }
   return forked;
 }

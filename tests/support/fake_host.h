@@ -37,6 +37,8 @@ class FakeHost final : public session::Host {
 
   // For tests: runs `edit` on the agent of every machine.
   void with_agents(const std::function<void(ScriptedAgent&)>& edit);
+  // The next `count` machines reset themselves before their agent says a word.
+  void lose_next(int count);
   [[nodiscard]] std::size_t machine_count();
   [[nodiscard]] std::size_t spore_count();
 
@@ -58,6 +60,7 @@ class FakeHost final : public session::Host {
   void post(session::MachineId machine, std::function<void(Machine&)> task);
   void act(Machine& machine, ScriptedAgent::Act act);
   static void flush(Machine& machine);
+  bool lose(session::MachineId id);
   static void end(Machine& machine, const MachineEnd& end);
 
   std::mutex mutex_;  // observers are called with it held
@@ -66,6 +69,7 @@ class FakeHost final : public session::Host {
   std::map<session::MachineId, std::shared_ptr<Machine>> machines_;
   std::map<session::SporeId, Spore> spores_;
   std::uint64_t next_id_ = 100;
+  int to_lose_ = 0;
   bool stopping_ = false;
   std::thread engine_;
 };

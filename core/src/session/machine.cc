@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "session/ended.h"
@@ -160,46 +161,84 @@ Result<std::vector<std::unique_ptr<Machine>>> SessionSpore::fork(
   if (children.empty()) {
     return fail(ErrorCode::kInvalidArgument, "forking a machine: no child is asked for");
   }
-  std::vector<ForkOrder> orders;
-  std::vector<std::shared_ptr<MachineLink>> links;
+  std::vector<ForkParameters> wanted;
   for (const ForkParameters& child : children) {
-    SPORE_ASSIGN(ForkParameters parameters, completed(child));
-    links.push_back(MachineLink::for_child(engine_, snapshot_));
-    orders.push_back({std::move(parameters), links.back()});
+    SPORE_ASSIGN(wanted.emplace_back(), completed(child));
+  }
+  std::vector<std::unique_ptr<Machine>> machines(wanted.size());
+  std::vector<std::size_t> missing(wanted.size());
+  std::iota(missing.begin(), missing.end(), std::size_t{0});
+  for (int attempt = 1; !missing.empty(); ++attempt) {
+    std::vector<ForkParameters> round;
+    for (const std::size_t index : missing) {
+      round.push_back(wanted[index]);
+    }
+    SPORE_ASSIGN(std::vector<Child> forked, fork_once(round, attempt < kDoubtfulTries));
+    std::vector<std::size_t> lost;
+    for (std::size_t i = 0; i < forked.size(); ++i) {
+      if (forked[i].link == nullptr) {
+        lost.push_back(missing[i]);
+        continue;
+      }
+      machines[missing[i]] = std::make_unique<SessionMachine>(
+          engine_, std::move(forked[i].link), std::move(forked[i].machine.generation),
+          BootTimings{}, forked[i].timings);
+    }
+    missing = std::move(lost);
+  }
+  return machines;
+}
+
+Result<std::vector<SessionSpore::Child>> SessionSpore::fork_once(
+    const std::vector<ForkParameters>& children, bool forgive) {
+  std::vector<ForkOrder> orders;
+  std::vector<Child> forked(children.size());
+  for (std::size_t i = 0; i < children.size(); ++i) {
+    forked[i].link = MachineLink::for_child(engine_, snapshot_);
+    orders.push_back({children[i], forked[i].link});
   }
   const auto start = Clock::now();
-  SPORE_ASSIGN(const auto forked, engine_->host().fork(id_, std::move(orders)));
-  std::vector<std::unique_ptr<Machine>> machines;
-  bool adopted = true;
-  for (std::size_t i = 0; i < forked.size(); ++i) {
-    links[i]->set_machine(forked[i].id);
-    adopted = engine_->adopt(forked[i].id) && adopted;
+  SPORE_ASSIGN(auto made, engine_->host().fork(id_, std::move(orders)));
+  bool adopted = made.size() == forked.size();
+  for (std::size_t i = 0; i < std::min(made.size(), forked.size()); ++i) {
+    forked[i].link->set_machine(made[i].id);
+    adopted = engine_->adopt(made[i].id) && adopted;
+    forked[i].machine = std::move(made[i]);
   }
-  if (!adopted || forked.size() != links.size()) {
-    for (const ForkedMachine& child : forked) {
-      engine_->close_machine(child.id);
+  const auto close_all = [&] {
+    for (const Child& child : forked) {
+      engine_->close_machine(child.machine.id);
     }
+  };
+  if (!adopted) {
+    close_all();
     return fail(ErrorCode::kMachineEnded, "forking a machine: its session is over");
   }
   const auto deadline = deadline_after(kGenerationTimeout);
-  Result<void> outcome;
   for (std::size_t i = 0; i < forked.size(); ++i) {
-    ForkTimings timings{.build_us = forked[i].build_us, .agent_ready_us = 0};
-    if (const auto ready = links[i]->client().wait_ready(deadline); ready) {
-      timings.agent_ready_us = minus(microseconds_between(start, *ready), timings.build_us);
-    } else if (outcome) {
-      const auto end = links[i]->client().ended();
-      const std::string sentence =
-          fmt::format("forking a machine: child {}: {}", i, ready.error().message());
-      outcome = fail(ready.error().code(),
-                     with_console(sentence, end ? end->console_tail
-                                                : engine_->host().console_tail(forked[i].id)));
+    Child& child = forked[i];
+    AgentClient& client = child.link->client();
+    const auto ready = client.wait_ready(deadline);
+    if (ready) {
+      child.timings.build_us = child.machine.build_us;
+      child.timings.agent_ready_us =
+          minus(microseconds_between(start, *ready), child.machine.build_us);
+      continue;
     }
-    machines.push_back(std::make_unique<SessionMachine>(engine_, links[i], forked[i].generation,
-                                                        BootTimings{}, timings));
+    const auto end = client.ended();
+    const std::string console =
+        end ? end->console_tail : engine_->host().console_tail(child.machine.id);
+    if (forgive && end && is_doubtful_end(engine_->name(), *end)) {
+      engine_->close_machine(child.machine.id);
+      child.link = nullptr;
+      continue;
+    }
+    close_all();
+    return fail(ready.error().code(), with_console(fmt::format("forking a machine: child {}: {}", i,
+                                                               ready.error().message()),
+                                                   console));
   }
-  SPORE_TRY(outcome);
-  return machines;
+  return forked;
 }
 
 }  // namespace spore::session

@@ -50,6 +50,15 @@ class SessionSpore final : public Spore {
   [[nodiscard]] const CaptureTimings& timings() const noexcept override { return timings_; }
 
  private:
+  struct Child {
+    std::shared_ptr<MachineLink> link;
+    ForkedMachine machine;
+    ForkTimings timings;
+  };
+  // Makes the children, and waits for the agent of each. With `forgive`, one that had a doubtful
+  // end before that is left without a link; nothing of the workload has run in it.
+  Result<std::vector<Child>> fork_once(const std::vector<ForkParameters>& children, bool forgive);
+
   const std::shared_ptr<Engine> engine_;
   const SporeId id_;
   const AgentSnapshot snapshot_;

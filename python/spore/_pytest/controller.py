@@ -43,6 +43,7 @@ class Child:
     phases: list[str] = field(default_factory=list)  # of the running test, that were reported
     progressed: bool = False  # since its machine was forked
     finished: bool = False
+    forgiven: bool = False  # its last machine was lost by the nest's emulator
 
 
 class Controller:
@@ -227,6 +228,7 @@ class Controller:
         if kind == "end":
             child.running = None
             child.progressed = True
+            child.forgiven = False
             if child.remaining and self._tests[child.remaining[0]] == message["test"]:
                 child.remaining.popleft()
         if child.running is None:
@@ -245,6 +247,16 @@ class Controller:
         del self._children[member.index]
         self._fleet.retire(member)
         if child.finished and not child.remaining:
+            return
+        if end.doubtful and self._fleet.engine == "nest" and not child.forgiven:
+            # Once in a row: what happens again is the test's doing. Of the running test nothing
+            # has been reported yet.
+            self._write_line(
+                f"spore: child {child.shard} was lost by the nest's emulator, not by a test; "
+                "going on from where it was"
+            )
+            if child.remaining:
+                self._fork([Child(child.shard, child.remaining, forgiven=True)])
             return
         self.story.crashes += 1
         if child.running is not None or (child.remaining and not child.progressed):

@@ -45,6 +45,7 @@ class Ended:
     reason: str
     status: int | None = None  # of pytest, when its machine is still there
     console: str = ""
+    doubtful: bool = False  # may be the doing of the nest's emulator: a machine that reset itself
 
 
 Said = Union[frames.Message, Printed, ReachedFixturePoint, Ended]
@@ -213,7 +214,7 @@ def _translate(event: object, decoder: frames.Decoder) -> list[Said]:
     if isinstance(event, spore.Lost):
         end = event.end
         how = f"the machine {end.reason}" + (f" ({end.detail})" if end.detail else "")
-        return [Ended(how, None, end.console_tail)]
+        return [Ended(how, None, end.console_tail, end.reason == "reset itself")]
     raise TypeError(f"an event of an unknown kind: {event!r}")
 
 
