@@ -1,5 +1,6 @@
 #include "nest/nest_host.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -9,6 +10,7 @@
 #include <utility>
 
 #include "nest/environment.h"
+#include "nest/nest.h"
 #include "session/remote_host.h"
 #include "session/transport.h"
 
@@ -23,7 +25,19 @@ class ServeTransport final : public session::Transport {
   ServeTransport(NestAgent agent, std::shared_ptr<Process> process)
       : agent_(std::move(agent)), stream_(std::move(process)) {}
 
-  Result<std::size_t> read(std::span<char> buffer) override { return stream_.read(buffer); }
+  Result<std::size_t> read(std::span<char> buffer) override {
+    auto got = stream_.read(buffer);
+    if (got) {
+      return got;
+    }
+    if (const auto nest = status(); nest && !nest->running) {
+      return fail(got.error().code(),
+                  fmt::format("the nest is gone: it was stopped, or it crashed and {}/console.log "
+                              "says how; the next run starts another",
+                              nest->runtime_dir));
+    }
+    return got;
+  }
   Result<void> write(std::string_view bytes) override { return stream_.write(bytes); }
   void close() override { stream_.close(); }
 

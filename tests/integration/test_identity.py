@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import spore
 
-pytestmark = [pytest.mark.nest, pytest.mark.long]
+pytestmark = pytest.mark.nest
 
 _CHILDREN = 200
 _BATCH = 20
@@ -96,36 +96,30 @@ def test_every_child_is_somebody_else(parent: spore.Machine) -> None:
     _wait_for_fixture_point(process)
     captured = parent.capture()
 
-    alive: dict[int, spore.Machine] = {}
     found: dict[int, dict[str, Any]] = {}
+    ids: dict[int, str] = {}
     lost = 0
     todo = deque(range(_CHILDREN))
-    try:
-        while todo:
-            batch = [todo.popleft() for _ in range(min(_BATCH, len(todo)))]
-            before = time.time()
-            machines = captured.fork(
-                [spore.ForkParameters(child_index=index, child_count=_CHILDREN) for index in batch]
-            )
-            alive.update(zip(batch, machines))
-            for index in batch:
-                child = _what_it_found(alive[index].process(process.id))
-                if child is None:
-                    lost += 1
-                    assert lost <= _FORGIVEN
-                    todo.append(index)
-                    continue
-                assert before - _CLOCK_TOLERANCE < child["time"] < time.time() + _CLOCK_TOLERANCE
-                found[index] = child
-        ids = [alive[index].generation.id for index in range(_CHILDREN)]
-        dead = sum(machine.ended is not None for machine in alive.values())
-        assert dead <= _FORGIVEN - lost
-    finally:
-        for machine in alive.values():
-            machine.close()
+    while todo:
+        batch = [todo.popleft() for _ in range(min(_BATCH, len(todo)))]
+        before = time.time()
+        machines = captured.fork(
+            [spore.ForkParameters(child_index=index, child_count=_CHILDREN) for index in batch]
+        )
+        for index, machine in zip(batch, machines):
+            with machine:
+                child = _what_it_found(machine.process(process.id))
+            if child is None:
+                lost += 1
+                assert lost <= _FORGIVEN
+                todo.append(index)
+                continue
+            assert before - _CLOCK_TOLERANCE < child["time"] < time.time() + _CLOCK_TOLERANCE
+            ids[index] = machine.generation.id
+            found[index] = child
 
     assert len(found) == _CHILDREN
-    assert [found[index]["generation"] for index in range(_CHILDREN)] == ids
+    assert {index: child["generation"] for index, child in found.items()} == ids
     for name in ("random", "uuid", "machine_id", "hostname", "boot_id", "generation", "mac"):
         assert len({child[name] for child in found.values()}) == _CHILDREN, name
     for child in found.values():

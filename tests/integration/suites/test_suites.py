@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.nest, pytest.mark.long]
+pytestmark = pytest.mark.nest
 
 _BOUND = 600  # seconds for one run; only a hang gets there
 _REQUIREMENTS = Path(__file__).parent / "sdists.txt"
