@@ -45,6 +45,23 @@ std::uint64_t keyed_value(std::string_view text, std::string_view key) {
   return 0;
 }
 
+// What the workload may take of the memory that is free now. Without a limit a workload that wants
+// more than there is does not end: the kernel goes on evicting and reading back the programs'
+// pages.
+std::optional<std::uint64_t> workload_limit() {
+  constexpr std::uint64_t kKept = std::uint64_t{4} << 20;
+  const auto text = read_file("/proc/meminfo");
+  constexpr std::string_view kKey = "MemAvailable:";
+  const std::size_t at = text ? text->find(kKey) : std::string::npos;
+  if (at == std::string::npos) {
+    return std::nullopt;
+  }
+  std::uint64_t kib = 0;
+  std::istringstream(text->substr(at + kKey.size())) >> kib;
+  const std::uint64_t available = kib << 10;
+  return available > 2 * kKept ? std::optional(available - available / 32 - kKept) : std::nullopt;
+}
+
 }  // namespace
 
 Result<Cgroups> Cgroups::create(const std::string& root) {
@@ -55,11 +72,14 @@ Result<Cgroups> Cgroups::create(const std::string& root) {
                 "setting up cgroups: " + root + " is not below " + std::string(kMountPoint));
   }
   cgroups.inner_path_ = root.substr(kMountPoint.size());
-  // Without the memory controller all works but the report of an out-of-memory kill.
+  // Without the memory controller all works but the limit and the report of an out-of-memory kill.
   static_cast<void>(
       write_existing(std::string(kMountPoint) + "/cgroup.subtree_control", "+memory"));
   SPORE_TRY(make_directories(root));
   static_cast<void>(write_existing(root + "/cgroup.subtree_control", "+memory"));
+  if (const auto limit = workload_limit()) {
+    static_cast<void>(write_existing(root + "/memory.max", std::to_string(*limit)));
+  }
   cgroups.freeze_.reset(::open((root + "/cgroup.freeze").c_str(), O_WRONLY | O_CLOEXEC));
   cgroups.events_.reset(::open((root + "/cgroup.events").c_str(), O_RDONLY | O_CLOEXEC));
   if (!cgroups.freeze_.valid() || !cgroups.events_.valid()) {

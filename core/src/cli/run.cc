@@ -178,7 +178,8 @@ int status_of(const Followed& followed, const SignalForwarder& signals, std::uin
       return 128 + SIGPIPE;
     case Followed::Outcome::kTimedOut:
       say(session::with_console(
-          fmt::format("the command did not end within {}: its machine was closed", options.timeout),
+          fmt::format("the command did not end within --timeout {}: its machine was closed",
+                      options.timeout),
           followed.end.console_tail));
       return kTimedOutStatus;
     case Followed::Outcome::kLost:

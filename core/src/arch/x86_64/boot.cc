@@ -180,7 +180,8 @@ Result<void> load_linux(const memory::GuestMemory& memory, std::uint32_t cpus,
   SPORE_ASSIGN(const LoadedKernel kernel, load_elf(memory, image.kernel));
   SPORE_ASSIGN(const memory::GuestAddress initramfs,
                load_initramfs(memory, image.initramfs, kernel.end));
-  const std::string command_line = board_command_line() + " " + image.command_line;
+  // The caller's options first: its loglevel is then in force when the early console comes up.
+  const std::string command_line = image.command_line + " " + board_command_line();
   if (command_line.size() >= kCommandLineMax) {
     return fail(ErrorCode::kInvalidArgument,
                 fmt::format("the kernel command line has {} bytes, {} fit", command_line.size(),
