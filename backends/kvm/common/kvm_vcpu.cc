@@ -107,7 +107,8 @@ vm::VcpuExit KvmVcpu::settle() {
 void KvmVcpu::kick() {
   area().immediate_exit = 1;
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (const int runner = runner_.load(); runner != 0) {
+  // One signal is enough for one run; a stream of them could keep the thread in its handler.
+  if (const int runner = runner_.exchange(0); runner != 0) {
     ::syscall(SYS_tgkill, ::getpid(), runner, kick_signal());
   }
 }
