@@ -2,91 +2,26 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <poll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
-#include <cstdlib>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <optional>
-#include <string_view>
 #include <thread>
 #include <utility>
 
 #include "base/unique_fd.h"
 #include "cli/command.h"
+#include "cli/process_io.h"
+#include "cli/run_arguments.h"
 #include "nest/nest_host.h"
 #include "session/ended.h"
 
 namespace spore::cli {
 namespace {
-
-Result<std::map<std::string, std::string>> make_environment(const std::vector<std::string>& words) {
-  std::map<std::string, std::string> environment;
-  for (const std::string& word : words) {
-    const auto equals = word.find('=');
-    const std::string name = word.substr(0, equals);
-    if (name.empty()) {
-      return fail(ErrorCode::kInvalidArgument,
-                  fmt::format("reading --env \"{}\": say NAME=VALUE, or NAME", word));
-    }
-    if (equals != std::string::npos) {
-      environment[name] = word.substr(equals + 1);
-    } else if (const char* value = std::getenv(name.c_str()); value != nullptr) {
-      environment[name] = value;
-    }
-  }
-  return environment;
-}
-
-// Copies this program's standard input to the process until either ends or it is told to stop.
-class InputPump {
- public:
-  explicit InputPump(Process& process)
-      : process_(process), stop_(eventfd(0, EFD_CLOEXEC)), thread_([this] { run(); }) {}
-  InputPump(const InputPump&) = delete;
-  InputPump& operator=(const InputPump&) = delete;
-  ~InputPump() {
-    eventfd_write(stop_.get(), 1);
-    thread_.join();
-  }
-
- private:
-  void run() {
-    std::array<char, 64 * 1024> buffer;
-    for (;;) {
-      std::array<pollfd, 2> entries{{{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0},
-                                     {.fd = stop_.get(), .events = POLLIN, .revents = 0}}};
-      if (poll(entries.data(), entries.size(), -1) < 0 && errno != EINTR) {
-        break;
-      }
-      if (entries[1].revents != 0) {
-        return;
-      }
-      if (entries[0].revents == 0) {
-        continue;
-      }
-      const ssize_t n = read(STDIN_FILENO, buffer.data(), buffer.size());
-      if (n < 0 && errno == EINTR) {
-        continue;
-      }
-      if (n <= 0 || !process_.write_stdin({buffer.data(), static_cast<std::size_t>(n)})) {
-        break;
-      }
-    }
-    static_cast<void>(process_.close_stdin());
-  }
-
-  Process& process_;
-  base::UniqueFd stop_;
-  std::thread thread_;
-};
 
 // Where the signal handler leaves the numbers of signals; open for the life of a SignalPump.
 std::atomic<int> signal_pipe = -1;
@@ -152,17 +87,6 @@ class SignalPump {
   std::thread thread_;
 };
 
-bool write_all(int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno != EINTR) {
-      return false;
-    }
-    bytes.remove_prefix(n > 0 ? static_cast<std::size_t>(n) : 0);
-  }
-  return true;
-}
-
 int follow(Process& process) {
   while (const auto event = process.next_event(std::nullopt)) {
     if (const auto* output = std::get_if<Output>(&*event)) {
@@ -183,7 +107,7 @@ int follow(Process& process) {
 Result<int> exec_in_nest(const NestExecOptions& options) {
   ExecRequest request;
   request.argv = options.argv;
-  SPORE_ASSIGN(request.env, make_environment(options.env));
+  SPORE_ASSIGN(request.env, parse_environment(options.env));
   request.workdir =
       options.workdir.empty() ? std::filesystem::current_path().string() : options.workdir;
   SPORE_ASSIGN(const nest::NestAgent agent, nest::open_agent(show_progress));

@@ -19,63 +19,6 @@ namespace {
 
 constexpr int kSecondInterrupt = 2;
 
-bool write_all(int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t put = write(fd, bytes.data(), bytes.size());
-    if (put >= 0) {
-      bytes.remove_prefix(static_cast<std::size_t>(put));
-    } else if (errno == EAGAIN) {
-      pollfd writable{fd, POLLOUT, 0};
-      poll(&writable, 1, -1);
-    } else if (errno != EINTR) {
-      return false;
-    }
-  }
-  return true;
-}
-
-// Copies standard input to the process until either ends, or this goes.
-class InputPump {
- public:
-  explicit InputPump(Process& process)
-      : process_(process), stop_(eventfd(0, EFD_CLOEXEC)), thread_([this] { run(); }) {}
-  InputPump(const InputPump&) = delete;
-  InputPump& operator=(const InputPump&) = delete;
-  ~InputPump() {
-    eventfd_write(stop_.get(), 1);
-    thread_.join();
-  }
-
- private:
-  void run() {
-    std::array<char, 64 * 1024> buffer;
-    for (;;) {
-      std::array<pollfd, 2> polled = {{{STDIN_FILENO, POLLIN, 0}, {stop_.get(), POLLIN, 0}}};
-      if (poll(polled.data(), polled.size(), -1) < 0 && errno == EINTR) {
-        continue;
-      }
-      if (polled[1].revents != 0) {
-        return;
-      }
-      const ssize_t got = read(STDIN_FILENO, buffer.data(), buffer.size());
-      if (got < 0 && (errno == EINTR || errno == EAGAIN)) {
-        continue;
-      }
-      if (got <= 0) {
-        break;
-      }
-      if (!process_.write_stdin({buffer.data(), static_cast<std::size_t>(got)})) {
-        return;  // it ended, which follow_process() hears as well
-      }
-    }
-    static_cast<void>(process_.close_stdin());
-  }
-
-  Process& process_;
-  const base::UniqueFd stop_;
-  std::thread thread_;
-};
-
 Followed follow_output(Process& process, std::optional<Milliseconds> timeout) {
   using SteadyClock = std::chrono::steady_clock;
   const auto start = SteadyClock::now();
@@ -112,6 +55,53 @@ Followed follow_output(Process& process, std::optional<Milliseconds> timeout) {
 }
 
 }  // namespace
+
+bool write_all(int fd, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t put = write(fd, bytes.data(), bytes.size());
+    if (put >= 0) {
+      bytes.remove_prefix(static_cast<std::size_t>(put));
+    } else if (errno == EAGAIN) {
+      pollfd writable{fd, POLLOUT, 0};
+      poll(&writable, 1, -1);
+    } else if (errno != EINTR) {
+      return false;
+    }
+  }
+  return true;
+}
+
+InputPump::InputPump(Process& process)
+    : process_(process), stop_(eventfd(0, EFD_CLOEXEC)), thread_([this] { run(); }) {}
+
+InputPump::~InputPump() {
+  eventfd_write(stop_.get(), 1);
+  thread_.join();
+}
+
+void InputPump::run() {
+  std::array<char, 64 * 1024> buffer;
+  for (;;) {
+    std::array<pollfd, 2> polled = {{{STDIN_FILENO, POLLIN, 0}, {stop_.get(), POLLIN, 0}}};
+    if (poll(polled.data(), polled.size(), -1) < 0 && errno == EINTR) {
+      continue;
+    }
+    if (polled[1].revents != 0) {
+      return;
+    }
+    const ssize_t got = read(STDIN_FILENO, buffer.data(), buffer.size());
+    if (got < 0 && (errno == EINTR || errno == EAGAIN)) {
+      continue;
+    }
+    if (got <= 0) {
+      break;
+    }
+    if (!process_.write_stdin({buffer.data(), static_cast<std::size_t>(got)})) {
+      return;  // it ended, which follow_process() hears as well
+    }
+  }
+  static_cast<void>(process_.close_stdin());
+}
 
 Followed follow_process(Machine& machine, Process& process, std::optional<Milliseconds> timeout) {
   const InputPump input(process);

@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string_view>
 #include <thread>
 
 #include "base/unique_fd.h"
@@ -59,6 +60,25 @@ class RawTerminal {
   struct Saved;
   std::unique_ptr<Saved> saved_;
 };
+
+// Copies standard input to the process until either ends, or this goes.
+class InputPump {
+ public:
+  explicit InputPump(Process& process);
+  ~InputPump();
+  InputPump(const InputPump&) = delete;
+  InputPump& operator=(const InputPump&) = delete;
+
+ private:
+  void run();
+
+  Process& process_;
+  const base::UniqueFd stop_;
+  std::thread thread_;
+};
+
+// Writes all of `bytes`, waiting where a descriptor does not block; false: nobody reads any more.
+bool write_all(int fd, std::string_view bytes);
 
 struct TerminalSize {
   std::uint16_t rows = 24;
