@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 from _pytest.runner import runtestprotocol
 
 _GONE = "the nest is gone"  # as Spore words it, wherever it meets it
+
+
+@pytest.fixture(scope="session")
+def program() -> str:
+    """The `spore` program under test."""
+    path = os.environ.get("SPORE_BIN") or str(Path(__file__).parents[1] / "build/bin/spore")
+    assert os.access(path, os.X_OK), f"{path} is not built; set SPORE_BIN to the spore program"
+    return path
 
 
 def _met_a_dead_nest(reports: list[pytest.TestReport]) -> bool:

@@ -48,15 +48,6 @@ class Nest:
         )
 
 
-@pytest.fixture(scope="session")
-def program() -> str:
-    path = os.environ.get("SPORE_BIN") or str(
-        pathlib.Path(__file__).parents[3] / "build" / "bin" / "spore"
-    )
-    assert os.access(path, os.X_OK), f"{path} is not built; set SPORE_BIN to the spore program"
-    return path
-
-
 def make_nest(program: str, **extra: str):
     with tempfile.TemporaryDirectory(prefix="spore-nest-", dir="/tmp") as directory:
         nest = Nest(program, pathlib.Path(directory), **extra)

@@ -23,13 +23,6 @@ Spore = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")
-def program() -> str:
-    path = os.environ.get("SPORE_BIN") or str(Path(__file__).parents[3] / "build/bin/spore")
-    assert os.access(path, os.X_OK), f"{path} is not built; set SPORE_BIN to the spore program"
-    return path
-
-
-@pytest.fixture(scope="session")
 def run(program: str) -> Spore:
     def run(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, **options.pop("env", {})}  # type: ignore[dict-item]
