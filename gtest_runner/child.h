@@ -40,7 +40,7 @@ struct ChildSettings {
   std::optional<Milliseconds> timeout;  // without progress
   std::string name;                     // "child 2"
   std::string_view engine;
-  bool forgive = false;  // a doubtful end (spore/session.h)
+  bool forgive = false;  // a doubtful end (spore/machine.h)
 };
 
 // Runs `batch` in `machine`. `parser` expects the tests of the batch, and has read what the parent
