@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
@@ -122,6 +123,8 @@ Error start_failed(const RuntimeDir& dir, const Error& why) {
 // With the start lock held and nothing alive.
 Result<void> start_locked(const RuntimeDir& dir, FileLock alive, const Progress& progress) {
   dir.remove_stale_files();
+  // Of a nest that crashed, for whoever wants to know how.
+  static_cast<void>(std::rename(dir.console().c_str(), dir.last_console().c_str()));
   SPORE_ASSIGN(const BootFiles files, prepare_boot_files());
   NestMachine machine;
   machine.kernel = files.kernel.elf_path;

@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include "nest/environment.h"
@@ -18,6 +21,23 @@ namespace spore::nest {
 namespace {
 
 constexpr Milliseconds kHelloBound{30'000};
+constexpr Milliseconds kEndBound{3'000};
+
+// Where the files of the nest are, if it has ended. QEMU closes its connections some time before it
+// is gone, since it has much memory to give back.
+std::optional<std::string> dir_of_ended_nest() {
+  const auto deadline = std::chrono::steady_clock::now() + kEndBound;
+  for (;;) {
+    const auto nest = status();
+    if (nest && !nest->running) {
+      return nest->runtime_dir;
+    }
+    if (!nest || std::chrono::steady_clock::now() >= deadline) {
+      return std::nullopt;
+    }
+    std::this_thread::sleep_for(Milliseconds{20});
+  }
+}
 
 // The stream to a `spore serve` in the nest, together with what keeps it open.
 class ServeTransport final : public session::Transport {
@@ -30,11 +50,11 @@ class ServeTransport final : public session::Transport {
     if (got) {
       return got;
     }
-    if (const auto nest = status(); nest && !nest->running) {
+    if (const auto runtime_dir = dir_of_ended_nest()) {
       return fail(got.error().code(),
                   fmt::format("the nest is gone: it was stopped, or it crashed and {}/console.log "
-                              "says how; the next run starts another",
-                              nest->runtime_dir));
+                              "says how (console.last.log, once the next run has started another)",
+                              *runtime_dir));
     }
     return got;
   }

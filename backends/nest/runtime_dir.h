@@ -44,6 +44,7 @@ class RuntimeDir {
   [[nodiscard]] std::string alive_lock() const { return file("alive.lock"); }
   [[nodiscard]] std::string state() const { return file("nest.json"); }
   [[nodiscard]] std::string console() const { return file("console.log"); }
+  [[nodiscard]] std::string last_console() const { return file("console.last.log"); }
   [[nodiscard]] std::string qemu_log() const { return file("qemu.log"); }
   [[nodiscard]] std::string port_socket(unsigned port) const;
   [[nodiscard]] std::string port_lock(unsigned port) const;

@@ -118,3 +118,14 @@ def test_a_child_lost_after_its_last_test_fails_the_run(
     result = forked(fork="--spore-fork=1")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["spore: child 0 was lost after its last test: *status 6"])
+
+
+def test_an_engine_that_is_gone_ends_the_run_with_one_line(
+    pytester: pytest.Pytester, forked: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPORE_DOUBLE_ENGINE_GONE", "1")
+    pytester.makepyfile("def test_a(): pass")
+    result = forked()
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+    result.stdout.fnmatch_lines(["*--spore-fork: the connection to the engine broke: *is gone*"])
+    result.stdout.no_fnmatch_line("*Traceback*")

@@ -75,8 +75,13 @@ class Controller:
             plural = "" if failed == 1 else "s"
             raise session.Interrupted(f"{failed} error{plural} during collection")
         if self._tests:
-            self._prepare(session)
-            self._run(session)
+            try:
+                self._prepare(session)
+                self._run(session)
+            except spore.Error as error:
+                raise pytest.exit.Exception(
+                    f"--spore-fork: {error}", returncode=pytest.ExitCode.INTERNAL_ERROR
+                ) from error
         return True
 
     @pytest.hookimpl(tryfirst=True)

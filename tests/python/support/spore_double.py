@@ -286,6 +286,8 @@ class Spore:
         self._zygote = zygote
 
     def fork(self, children):
+        if "SPORE_DOUBLE_ENGINE_GONE" in os.environ:
+            raise spore.MachineEnded("the connection to the engine broke: the double is gone")
         return [self._zygote.fork(parameters) for parameters in children]
 
 
