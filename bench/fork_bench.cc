@@ -9,11 +9,6 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <array>
-#include <chrono>
-#include <condition_variable>
-#include <cstring>
-#include <mutex>
 #include <vector>
 
 #include "base/check.h"
@@ -21,62 +16,13 @@
 #include "kvm/common/flexible.h"
 #include "kvm/common/kvm_system.h"
 #include "kvm/kvm_hypervisor.h"
-#include "support/micro_guest.h"
-#include "vm/vm.h"
-#include "wire/generation_page.h"
+#include "micro.h"
 
 namespace spore::bench {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr int kRounds = 200;
 constexpr int kWarmUp = 20;
-
-// mov edi, doorbell; mov eax, kPowerOff; mov [rdi + 8], eax
-constexpr auto kProgram =
-    std::to_array<std::uint8_t>({0xbf, 0x00, 0x00, 0x01, 0xd0, 0xb8, 2, 0, 0, 0, 0x89, 0x47, 0x08});
-static_assert(isa::kDoorbell == 0xd0010000 && wire::kDoorbellRegRing == 8);
-
-double microseconds(Clock::time_point from, Clock::time_point to) {
-  return std::chrono::duration<double, std::micro>(to - from).count();
-}
-
-class Waiter final : public vm::VmObserver {
- public:
-  void on_agent_bytes(std::string_view) override {}
-  void on_captured(const CaptureTimings&) override {}
-  void on_ended(const MachineEnd& end) override {
-    const std::lock_guard lock(mutex_);
-    SPORE_CHECK(end.reason == EndReason::kPoweredOff);
-    ended_ = true;
-    changed_.notify_all();
-  }
-  void await_end() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return ended_; });
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool ended_ = false;
-};
-
-std::shared_ptr<const vm::Capture> capture_micro_guest(vm::Hypervisor& hypervisor,
-                                                       std::uint64_t memory_bytes) {
-  testing::MicroGuest guest = testing::make_micro_guest(hypervisor, kProgram, 2 * 1024 * 1024);
-  vm::Capture capture;
-  capture.config = {memory_bytes, 1, {}};
-  capture.state.cpus = {guest.vcpu->save().value()};
-  capture.state.clock = guest.machine->save_clock().value();
-  capture.generation.id = std::string(32, 'a');
-  auto ram = memory::Ram::create(isa::ram_layout(memory_bytes)).value();
-  isa::CpuState unused = capture.state.cpus.front();
-  testing::load_micro_guest(ram->memory(), kProgram, unused);
-  capture.ram = ram->capture().value();
-  return std::make_shared<const vm::Capture>(std::move(capture));
-}
 
 struct Sample {
   double to_first_exit = 0;
@@ -84,13 +30,12 @@ struct Sample {
 };
 
 Sample fork_once(vm::Hypervisor& hypervisor, const std::shared_ptr<const vm::Capture>& capture) {
-  Generation generation;
-  generation.number = 1;
-  generation.id = std::string(32, 'b');
-  generation.parent_id = capture->generation.id;
   const auto waiter = std::make_shared<Waiter>();
   const auto start = Clock::now();
-  auto vm = vm::Vm::fork(hypervisor, capture, generation, waiter).value();
+  ForkTimings timings;
+  auto vm = vm::Vm::fork(vm::Shell::for_forks(hypervisor, capture->shape(), capture->ram).value(),
+                         capture, child_of(*capture), waiter, timings)
+                .value();
   vm->start();
   waiter->await_end();
   const auto exited = Clock::now();
@@ -107,7 +52,7 @@ Sample floor_once(const kvm::KvmSystem& system, const vm::Capture& capture) {
   const auto start = Clock::now();
   const auto size = capture.ram->size();
   void* ram = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE,
-                     capture.ram->fd(), 0);
+                     capture.ram->base_fd(), 0);
   SPORE_CHECK(ram != MAP_FAILED);
   const int machine = kvm::kvm_ioctl(system.fd(), KVM_CREATE_VM, "creating a VM").value();
   std::uint64_t offset = 0;
@@ -143,6 +88,7 @@ Sample floor_once(const kvm::KvmSystem& system, const vm::Capture& capture) {
   SPORE_CHECK(::ioctl(vcpu, KVM_SET_SREGS, &sregs) == 0);
   kvm_regs regs{};
   regs.rip = cpu.rip;
+  regs.rcx = cpu.gpr[isa::kRcx];
   regs.rflags = cpu.rflags;
   SPORE_CHECK(::ioctl(vcpu, KVM_SET_REGS, &regs) == 0);
   SPORE_CHECK(::ioctl(vcpu, KVM_RUN, 0) == 0);
@@ -153,16 +99,6 @@ Sample floor_once(const kvm::KvmSystem& system, const vm::Capture& capture) {
   ::close(machine);
   ::munmap(ram, size);
   return {microseconds(start, exited), microseconds(exited, Clock::now())};
-}
-
-double quantile(std::vector<double> values, double q) {
-  std::sort(values.begin(), values.end());
-  return values[static_cast<std::size_t>(q * static_cast<double>(values.size() - 1))];
-}
-
-void report(std::string_view name, std::uint64_t mib, const std::vector<double>& values) {
-  fmt::print("{{\"name\": \"{}\", \"memory_mib\": {}, \"p50_us\": {:.1f}, \"p99_us\": {:.1f}}}\n",
-             name, mib, quantile(values, 0.5), quantile(values, 0.99));
 }
 
 void measure(std::uint64_t mib) {

@@ -109,6 +109,13 @@ std::vector<MachineObject> fork(const SporeObject& self, Children children) {
   return result;
 }
 
+MachineObject reset(const SporeObject& self, const MachineObject& used, ForkParameters child) {
+  auto machine = unwrap(blocking([spore = self.get(), used = used.get(), child = std::move(child)] {
+    return spore->reset(*used, child);
+  }));
+  return {self.session(), std::move(machine), self.machines()};
+}
+
 void close(const MachineObject& self) {
   blocking([machine = self.get()] { machine->close(); });
 }
@@ -178,6 +185,9 @@ void bind_machine(py::module_& module) {
       .def("fork", &fork<std::uint32_t>, py::arg("children"),
            "So many machines, all running, each its own shard; or one for each ForkParameters.")
       .def("fork", &fork<std::vector<ForkParameters>>, py::arg("children"))
+      .def("reset", &reset, py::arg("machine"), py::arg("child") = ForkParameters{},
+           "What `machine` becomes when it is put back to this spore: a clean machine, for the\n"
+           "price of what was written in the old one, which has ended then.")
       .def_property_readonly("generation",
                              [](const SporeObject& self) { return self.get()->generation(); })
       .def_property_readonly("timings",

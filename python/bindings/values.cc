@@ -77,9 +77,19 @@ void bind_measurements(py::module_& module) {
   py::class_<CaptureTimings>(module, "CaptureTimings", "How long a capture took, in microseconds.")
       .def_readonly("freeze_us", &CaptureTimings::freeze_us)
       .def_readonly("pause_us", &CaptureTimings::pause_us);
-  py::class_<ForkTimings>(module, "ForkTimings", "How long a fork took, in microseconds.")
-      .def_readonly("build_us", &ForkTimings::build_us)
-      .def_readonly("agent_ready_us", &ForkTimings::agent_ready_us);
+  py::class_<ForkTimings>(module, "ForkTimings",
+                          "How long a fork or a reset took, in microseconds.")
+      .def_readonly("build_us", &ForkTimings::build_us,
+                    "Until its vCPUs may run: shell, memory, devices, cpus.")
+      .def_readonly("shell_us", &ForkTimings::shell_us)
+      .def_readonly("memory_us", &ForkTimings::memory_us)
+      .def_readonly("devices_us", &ForkTimings::devices_us)
+      .def_readonly("cpus_us", &ForkTimings::cpus_us)
+      .def_readonly("agent_ready_us", &ForkTimings::agent_ready_us)
+      .def_readonly("reset", &ForkTimings::reset,
+                    "In what a machine of the same spore left, put back.")
+      .def_readonly("pages_checked", &ForkTimings::pages_checked)
+      .def_readonly("pages_copied", &ForkTimings::pages_copied);
 }
 
 void bind_events(py::module_& module) {

@@ -220,9 +220,10 @@ TEST_F(HypervisorContract, AForkedMachineSeesTheCaptureAndKeepsItsWritesToItself
   const auto image = parent.ram->capture();
   ASSERT_TRUE(image);
   for (int child = 0; child < 3; ++child) {
-    auto ram = memory::Ram::fork(*image, {{0, (*image)->size()}});
+    auto ram = memory::Ram::reserve({{0, (*image)->size()}});
     ASSERT_TRUE(ram);
-    auto machine = hypervisor_->create_vm();
+    ASSERT_TRUE((*ram)->load(*image));
+    auto machine = hypervisor_->create_vm(vm::WriteTracking::kOff);
     ASSERT_TRUE(machine);
     ASSERT_TRUE((*machine)->map_memory(0, 0, (*ram)->memory().regions().front().bytes));
     ASSERT_TRUE((*machine)->create_interrupt_controller());
@@ -256,7 +257,7 @@ TEST_F(HypervisorContract, EightVcpusRunAtOnce) {
   constexpr std::uint32_t kCount = 8;
   auto ram = memory::Ram::create({{0, 2 * 1024 * 1024}});
   ASSERT_TRUE(ram);
-  auto machine = hypervisor_->create_vm();
+  auto machine = hypervisor_->create_vm(vm::WriteTracking::kOff);
   ASSERT_TRUE(machine);
   ASSERT_TRUE((*machine)->map_memory(0, 0, (*ram)->memory().regions().front().bytes));
   ASSERT_TRUE((*machine)->create_interrupt_controller());

@@ -161,6 +161,10 @@ Result<std::vector<session::ForkedMachine>> FakeHost::fork(SporeId spore_id,
   }
   std::vector<session::ForkedMachine> forked;
   for (auto& order : orders) {
+    if (const auto replaced = machines_.find(order.replaces); replaced != machines_.end()) {
+      end(*replaced->second, session::closed_end());
+      machines_.erase(replaced);
+    }
     auto machine = std::make_shared<Machine>();
     machine->agent = found->second.agent;
     machine->observer = std::move(order.observer);
@@ -168,7 +172,7 @@ Result<std::vector<session::ForkedMachine>> FakeHost::fork(SporeId spore_id,
                            found->second.generation.id, std::move(order.parameters)};
     const MachineId id = next_id_++;
     machines_.emplace(id, machine);
-    forked.push_back({id, machine->generation, 3});
+    forked.push_back({id, machine->generation, {.build_us = 3, .reset = order.replaces != 0}});
     if (lose(id)) {
       continue;
     }

@@ -72,6 +72,13 @@ class FakeVm final : public vm::HypervisorVm {
     return std::make_unique<FakeVcpu>(hypervisor_, hypervisor_.cpu(number_, index));
   }
   Result<void> signal_msi(std::uint64_t, std::uint32_t) override { return {}; }
+  Result<void> collect_written(std::vector<vm::SlotPage>& pages) override {
+    const std::lock_guard lock(hypervisor_.mutex_);
+    pages.insert(pages.end(), hypervisor_.written_.begin(), hypervisor_.written_.end());
+    hypervisor_.written_.clear();
+    return {};
+  }
+  Result<void> watch_again() override { return {}; }
   Result<vm::VmClock> save_clock() override { return clock_; }
   Result<void> restore_clock(const vm::VmClock& clock) override {
     clock_ = clock;
@@ -122,7 +129,12 @@ FakeCpu& FakeHypervisor::cpu(std::size_t machine, std::size_t index) {
   return *cpus_.emplace_back(std::pair{machine, index}, std::make_unique<FakeCpu>()).second;
 }
 
-Result<std::unique_ptr<vm::HypervisorVm>> FakeHypervisor::create_vm() {
+void FakeHypervisor::will_tell_written(std::vector<vm::SlotPage> pages) {
+  const std::lock_guard lock(mutex_);
+  written_ = std::move(pages);
+}
+
+Result<std::unique_ptr<vm::HypervisorVm>> FakeHypervisor::create_vm(vm::WriteTracking) {
   std::size_t number = 0;
   {
     const std::lock_guard lock(mutex_);

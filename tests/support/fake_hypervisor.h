@@ -48,10 +48,12 @@ class FakeHypervisor final : public vm::Hypervisor {
  public:
   // The vCPUs of the n-th machine made; made on demand, so that a script can be laid out ahead.
   FakeCpu& cpu(std::size_t machine, std::size_t index);
+  // What collect_written() of every machine with tracking answers next, once.
+  void will_tell_written(std::vector<vm::SlotPage> pages);
   // From now on, saving a vCPU fails.
   void fail_saves() noexcept { fail_saves_ = true; }
 
-  Result<std::unique_ptr<vm::HypervisorVm>> create_vm() override;
+  Result<std::unique_ptr<vm::HypervisorVm>> create_vm(vm::WriteTracking) override;
 
  private:
   friend class FakeVm;
@@ -59,6 +61,7 @@ class FakeHypervisor final : public vm::Hypervisor {
   std::mutex mutex_;
   std::size_t machines_ = 0;
   std::vector<std::pair<std::pair<std::size_t, std::size_t>, std::unique_ptr<FakeCpu>>> cpus_;
+  std::vector<vm::SlotPage> written_;  // under mutex_
   std::atomic<bool> fail_saves_{false};
 };
 

@@ -335,6 +335,7 @@ class FakeSpore : public Spore {
   explicit FakeSpore(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
   Result<std::vector<std::unique_ptr<Machine>>> fork(
       const std::vector<ForkParameters>& children) override;
+  Result<std::unique_ptr<Machine>> reset(Machine& used, const ForkParameters& child) override;
   [[nodiscard]] const Generation& generation() const noexcept override { return generation_; }
   [[nodiscard]] const CaptureTimings& timings() const noexcept override { return timings_; }
 
@@ -428,6 +429,13 @@ Result<std::vector<std::unique_ptr<Machine>>> FakeSpore::fork(
     machines.push_back(std::move(machine));
   }
   return machines;
+}
+
+Result<std::unique_ptr<Machine>> FakeSpore::reset(Machine& used, const ForkParameters& child) {
+  used.close();
+  SPORE_ASSIGN(auto machines, fork(std::vector<ForkParameters>{child}));
+  ++shared_->log->resets;
+  return std::move(machines.front());
 }
 
 }  // namespace

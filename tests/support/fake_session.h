@@ -23,6 +23,7 @@ struct FakeLog {
   std::vector<ForkParameters> forked;
   std::vector<MachineConfig> booted;
   std::atomic<int> open_machines{0};
+  std::atomic<int> resets{0};
 };
 
 class FakeSession : public Session {

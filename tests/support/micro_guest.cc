@@ -48,7 +48,7 @@ MicroGuest make_micro_guest(vm::Hypervisor& hypervisor, std::span<const std::uin
                             std::uint64_t memory_bytes) {
   MicroGuest guest;
   guest.ram = memory::Ram::create({{0, memory_bytes}}).value();
-  guest.machine = hypervisor.create_vm().value();
+  guest.machine = hypervisor.create_vm(vm::WriteTracking::kOff).value();
   SPORE_CHECK(guest.machine->map_memory(0, 0, guest.ram->memory().regions().front().bytes));
   SPORE_CHECK(guest.machine->create_interrupt_controller());
   guest.vcpu = guest.machine->create_vcpu(0, 1).value();

@@ -11,8 +11,8 @@ namespace {
 class KvmHypervisor final : public vm::Hypervisor {
  public:
   explicit KvmHypervisor(std::shared_ptr<KvmSystem> system) : system_(std::move(system)) {}
-  Result<std::unique_ptr<vm::HypervisorVm>> create_vm() override {
-    SPORE_ASSIGN(std::unique_ptr<vm::HypervisorVm> created, KvmVm::create(system_));
+  Result<std::unique_ptr<vm::HypervisorVm>> create_vm(vm::WriteTracking tracking) override {
+    SPORE_ASSIGN(std::unique_ptr<vm::HypervisorVm> created, KvmVm::create(system_, tracking));
     return created;
   }
 
@@ -22,8 +22,11 @@ class KvmHypervisor final : public vm::Hypervisor {
 
 }  // namespace
 
-Result<std::unique_ptr<vm::Hypervisor>> create_kvm_hypervisor() {
+Result<std::unique_ptr<vm::Hypervisor>> create_kvm_hypervisor(const KvmOptions& options) {
   SPORE_ASSIGN(auto system, KvmSystem::open());
+  if (!options.use_dirty_ring) {
+    system->forgo_dirty_ring();
+  }
   return std::unique_ptr<vm::Hypervisor>(std::make_unique<KvmHypervisor>(std::move(system)));
 }
 

@@ -27,6 +27,7 @@ constexpr std::array kRequired = {
     RequiredCapability{KVM_CAP_VCPU_EVENTS, "KVM_CAP_VCPU_EVENTS"},
     RequiredCapability{KVM_CAP_DEBUGREGS, "KVM_CAP_DEBUGREGS"},
     RequiredCapability{KVM_CAP_MP_STATE, "KVM_CAP_MP_STATE"},
+    RequiredCapability{KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, "KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2"},
 };
 
 }  // namespace
@@ -80,6 +81,8 @@ Result<void> KvmSystem::check_capabilities() {
   }
   const int xsave_size = extension(KVM_CAP_XSAVE2);
   xsave_size_ = xsave_size > 0 ? static_cast<std::size_t>(xsave_size) : sizeof(XsaveArea);
+  const int ring_size = extension(KVM_CAP_DIRTY_LOG_RING);
+  dirty_ring_size_ = ring_size > 0 ? static_cast<std::size_t>(ring_size) : 0;
   has_tsc_deadline_ = extension(KVM_CAP_TSC_DEADLINE_TIMER) > 0;
   SPORE_ASSIGN(const int run_area,
                kvm_ioctl(fd(), KVM_GET_VCPU_MMAP_SIZE, "asking the size of a vCPU's run area"));

@@ -28,6 +28,9 @@ class KvmSystem {
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
   [[nodiscard]] std::size_t run_area_size() const noexcept { return run_area_size_; }
   [[nodiscard]] std::size_t xsave_size() const noexcept { return xsave_size_; }
+  // The most bytes that a vCPU's dirty ring can have; 0 without rings.
+  [[nodiscard]] std::size_t dirty_ring_size() const noexcept { return dirty_ring_size_; }
+  void forgo_dirty_ring() noexcept { dirty_ring_size_ = 0; }
   [[nodiscard]] bool has_tsc_deadline() const noexcept { return has_tsc_deadline_; }
   [[nodiscard]] const std::vector<kvm_cpuid_entry2>& supported_cpuid() const noexcept {
     return supported_cpuid_;
@@ -49,6 +52,7 @@ class KvmSystem {
   base::UniqueFd fd_;
   std::size_t run_area_size_ = 0;
   std::size_t xsave_size_ = 0;
+  std::size_t dirty_ring_size_ = 0;
   bool has_tsc_deadline_ = false;
   std::vector<kvm_cpuid_entry2> supported_cpuid_;
   std::vector<std::uint32_t> msr_indices_;

@@ -45,6 +45,7 @@ class KvmVcpu final : public vm::Vcpu {
   Result<void> save_msrs(isa::CpuState& state);
   Result<void> save_events(isa::CpuState& state);
   Result<void> restore_system_registers(const isa::CpuState& state);
+  Result<void> set_tsc_khz(std::uint32_t wanted);
   Result<void> restore_msrs(const std::vector<isa::Msr>& msrs);
   Result<void> restore_events(const isa::CpuState& state);
 
@@ -52,6 +53,7 @@ class KvmVcpu final : public vm::Vcpu {
   base::UniqueFd fd_;
   base::Mapping run_area_;
   const std::uint32_t index_;
+  std::uint32_t tsc_khz_ = 0;   // as it was set; 0: not yet
   std::atomic<int> runner_{0};  // the thread in run(), 0 when there is none
 };
 

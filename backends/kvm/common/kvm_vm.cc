@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/check.h"
 #include "kvm/common/kvm_vcpu.h"
 
 namespace spore::kvm {
@@ -15,10 +16,15 @@ constexpr std::uint32_t kIoapicPins = 24;
 
 }  // namespace
 
-Result<std::unique_ptr<KvmVm>> KvmVm::create(std::shared_ptr<KvmSystem> system) {
+Result<std::unique_ptr<KvmVm>> KvmVm::create(std::shared_ptr<KvmSystem> system,
+                                             vm::WriteTracking tracking) {
   // Can be interrupted while the kernel starts a worker thread of the VM; kvm_ioctl() retries.
   SPORE_ASSIGN(const int fd, kvm_ioctl(system->fd(), KVM_CREATE_VM, "creating a VM"));
-  return std::unique_ptr<KvmVm>(new KvmVm(std::move(system), base::UniqueFd(fd)));
+  std::unique_ptr<KvmVm> vm(new KvmVm(std::move(system), base::UniqueFd(fd)));
+  if (tracking == vm::WriteTracking::kOn) {
+    SPORE_ASSIGN(vm->tracker_, WriteTracker::create(*vm->system_, fd));
+  }
+  return vm;
 }
 
 Result<void> KvmVm::map_memory(std::uint32_t slot, std::uint64_t address,
@@ -28,8 +34,9 @@ Result<void> KvmVm::map_memory(std::uint32_t slot, std::uint64_t address,
   region.guest_phys_addr = address;
   region.memory_size = bytes.size();
   region.userspace_addr = reinterpret_cast<std::uint64_t>(bytes.data());
+  region.flags = tracker_ ? KVM_MEM_LOG_DIRTY_PAGES : 0;
   SPORE_TRY(kvm_ioctl(fd_.get(), KVM_SET_USER_MEMORY_REGION, &region, "mapping guest memory"));
-  return {};
+  return tracker_ ? tracker_->add_slot(slot, bytes.size()) : Result<void>();
 }
 
 Result<void> KvmVm::create_interrupt_controller() {
@@ -50,6 +57,9 @@ Result<std::unique_ptr<vm::Vcpu>> KvmVm::create_vcpu(std::uint32_t index, std::u
     return fail(Error::from_errno(errno, attempted));
   }
   auto vcpu = KvmVcpu::create(system_, base::UniqueFd(fd), index, count);
+  if (vcpu && tracker_) {
+    SPORE_TRY(tracker_->add_vcpu(fd));
+  }
   if (!vcpu) {
     return fail(vcpu.error().with_context(attempted));
   }
@@ -63,6 +73,16 @@ Result<void> KvmVm::signal_msi(std::uint64_t address, std::uint32_t data) {
   msi.data = data;
   SPORE_TRY(kvm_ioctl(fd_.get(), KVM_SIGNAL_MSI, &msi, "delivering an interrupt"));
   return {};
+}
+
+Result<void> KvmVm::collect_written(std::vector<vm::SlotPage>& pages) {
+  SPORE_CHECK(tracker_ != nullptr);
+  return tracker_->collect(pages);
+}
+
+Result<void> KvmVm::watch_again() {
+  SPORE_CHECK(tracker_ != nullptr);
+  return tracker_->watch_again();
 }
 
 Result<vm::VmClock> KvmVm::save_clock() {

@@ -116,7 +116,7 @@ Result<void> probe_kvm() {
   memory::GuestMemory memory({{0, ram.bytes()}});
   std::memcpy(ram.data() + kCodeAddress, kProgram.data(), kProgram.size());
 
-  SPORE_ASSIGN(auto machine, hypervisor->create_vm());
+  SPORE_ASSIGN(auto machine, hypervisor->create_vm(vm::WriteTracking::kOff));
   SPORE_TRY(machine->map_memory(0, 0, ram.bytes()));
   SPORE_TRY(machine->create_interrupt_controller());
   SPORE_ASSIGN(auto vcpu, machine->create_vcpu(0, 1));

@@ -203,26 +203,19 @@ Result<void> KvmVcpu::restore(const isa::CpuState& state) {
                     state.xsave.size(), system_->xsave_size(), state.lapic.size(),
                     sizeof(kvm_lapic_state)));
   }
-  if (state.tsc_khz != 0) {
-    const int khz = ::ioctl(fd_.get(), KVM_GET_TSC_KHZ, 0);
-    if (khz != static_cast<int>(state.tsc_khz) &&
-        ::ioctl(fd_.get(), KVM_SET_TSC_KHZ, static_cast<unsigned long>(state.tsc_khz)) < 0) {
-      return fail(ErrorCode::kUnavailable,
-                  fmt::format("restoring a vCPU: its TSC ran at {} kHz, this host's runs at {} kHz "
-                              "and cannot be scaled",
-                              state.tsc_khz, khz));
-    }
-  }
+  SPORE_TRY(set_tsc_khz(state.tsc_khz));
   SPORE_TRY(restore_system_registers(state));
-  SPORE_TRY(restore_msrs(state.msrs));
+  // All in one call: each costs as much as any other change to a vCPU.
+  std::vector<isa::Msr> msrs(state.msrs);
   // KVM takes a TSC value less than a second away from the last one for an attempt to synchronize
   // vCPUs, and keeps the last one's. Wanted for the others, so that all agree; not for the first.
   if (index_ == 0) {
     constexpr std::uint64_t kFarAway = std::uint64_t{1} << 44;
-    SPORE_TRY(restore_msrs({{kMsrTsc, state.tsc + kFarAway}}));
+    msrs.push_back({kMsrTsc, state.tsc + kFarAway});
   }
-  SPORE_TRY(restore_msrs({{kMsrTsc, state.tsc}}));
-  SPORE_TRY(restore_msrs({{kMsrTscDeadline, state.tsc_deadline}}));
+  msrs.push_back({kMsrTsc, state.tsc});
+  msrs.push_back({kMsrTscDeadline, state.tsc_deadline});
+  SPORE_TRY(restore_msrs(msrs));
 
   kvm_regs regs{};
   const auto& g = state.gpr;
@@ -239,6 +232,22 @@ Result<void> KvmVcpu::restore(const isa::CpuState& state) {
   }
   kvm_mp_state mp{static_cast<std::uint32_t>(known->second)};
   SPORE_TRY(kvm_ioctl(fd_.get(), KVM_SET_MP_STATE, &mp, "setting a vCPU's run state"));
+  return {};
+}
+
+Result<void> KvmVcpu::set_tsc_khz(std::uint32_t wanted) {
+  if (wanted == 0 || wanted == tsc_khz_) {
+    return {};
+  }
+  const int khz = ::ioctl(fd_.get(), KVM_GET_TSC_KHZ, 0);
+  if (khz != static_cast<int>(wanted) &&
+      ::ioctl(fd_.get(), KVM_SET_TSC_KHZ, static_cast<unsigned long>(wanted)) < 0) {
+    return fail(ErrorCode::kUnavailable,
+                fmt::format("restoring a vCPU: its TSC ran at {} kHz, this host's runs at {} kHz "
+                            "and cannot be scaled",
+                            wanted, khz));
+  }
+  tsc_khz_ = wanted;
   return {};
 }
 

@@ -46,6 +46,7 @@ enum class EndReason {
   kReset,         // the guest reset itself or triple-faulted without a panic message
   kClosed,        // closed by its owner
   kEngineFailed,  // the hypervisor could not run it, or the connection to the engine broke
+  kPutBack,       // its owner put it back to a spore: it is another generation now
 };
 
 [[nodiscard]] std::string_view to_string(EndReason reason) noexcept;
@@ -78,8 +79,15 @@ struct CaptureTimings {
   std::uint64_t pause_us = 0;   // the doorbell until the state is saved: the machine stands still
 };
 struct ForkTimings {
-  std::uint64_t build_us = 0;        // VM, memory and devices made, state set
+  std::uint64_t build_us = 0;        // everything until its vCPUs may run: the sum of these four
+  std::uint64_t shell_us = 0;        // VM, address window and vCPUs: made, or found ready
+  std::uint64_t memory_us = 0;       // RAM made equal to the spore's
+  std::uint64_t devices_us = 0;      // devices made, generation page written
+  std::uint64_t cpus_us = 0;         // vCPU and clock state set
   std::uint64_t agent_ready_us = 0;  // first instruction to the agent's first reply
+  bool reset = false;                // in the shell of a machine of the same spore, put back
+  std::uint64_t pages_checked = 0;   // pages that may have been written before, compared
+  std::uint64_t pages_copied = 0;    // those of them that had been
 };
 
 }  // namespace spore

@@ -103,6 +103,11 @@ class Spore {
       const std::vector<ForkParameters>& children) = 0;
   // `count` children, indexes 0 to count - 1, each its own shard.
   Result<std::vector<std::unique_ptr<Machine>>> fork(std::uint32_t count);
+  // What `used` becomes when it is put back: a machine as fork() makes it, for the price of what
+  // was written in the old one. `used` is any machine of the session, best one that was forked
+  // from this spore, or from one that was captured after it; it has ended then (kPutBack), even if
+  // an Error is answered. One that cannot be put back (its kernel panicked) is replaced by another.
+  virtual Result<std::unique_ptr<Machine>> reset(Machine& used, const ForkParameters& child) = 0;
   [[nodiscard]] virtual const Generation& generation() const noexcept = 0;
   [[nodiscard]] virtual const CaptureTimings& timings() const noexcept = 0;
 };

@@ -12,6 +12,8 @@ std::string_view to_string(EndReason reason) noexcept {
       return "reset itself";
     case EndReason::kClosed:
       return "closed";
+    case EndReason::kPutBack:
+      return "put back";
     case EndReason::kEngineFailed:
       return "engine failed";
   }

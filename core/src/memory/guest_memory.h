@@ -12,6 +12,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "memory/written_pages.h"
+
 namespace spore::memory {
 
 using GuestAddress = std::uint64_t;
@@ -24,13 +26,18 @@ struct MemoryRegion {
 
 class GuestMemory {
  public:
-  // Regions must be sorted and must not overlap.
-  explicit GuestMemory(std::vector<MemoryRegion> regions);
+  // Regions must be sorted and must not overlap. What goes through writable() and write() is noted
+  // in `written`, if there is one: pages are counted from the first region's first, through all
+  // regions. A hypervisor does not see these writes.
+  explicit GuestMemory(std::vector<MemoryRegion> regions, WrittenPages* written = nullptr);
 
   // The host view of [address, address + size), or nullopt when any of it is outside one region.
   // An empty range inside RAM gives an empty span.
   [[nodiscard]] std::optional<std::span<std::byte>> writable(GuestAddress address,
                                                              std::size_t size) const noexcept;
+  // The same, to be read only: atomic loads want a pointer to what is not const.
+  [[nodiscard]] std::optional<std::span<std::byte>> view(GuestAddress address,
+                                                         std::size_t size) const noexcept;
   [[nodiscard]] std::optional<std::span<const std::byte>> readable(GuestAddress address,
                                                                    std::size_t size) const noexcept;
 
@@ -57,7 +64,15 @@ class GuestMemory {
   [[nodiscard]] const std::vector<MemoryRegion>& regions() const noexcept { return regions_; }
 
  private:
+  // A range inside one region.
+  struct Found {
+    std::span<std::byte> bytes;
+    std::size_t first_page = 0;  // of the range
+  };
+  [[nodiscard]] std::optional<Found> find(GuestAddress address, std::size_t size) const noexcept;
+
   std::vector<MemoryRegion> regions_;
+  WrittenPages* written_;
 };
 
 }  // namespace spore::memory

@@ -21,10 +21,12 @@ bool is_private(std::uint64_t entry) {
   return (entry & (kPresent | kSwapped)) != 0 && (entry & kFileOrSharedAnonymous) == 0;
 }
 
-}  // namespace
+bool is_present(std::uint64_t entry) {
+  return (entry & kPresent) != 0;
+}
 
-Result<void> for_each_private_run(std::span<const std::byte> range,
-                                  const std::function<void(std::size_t, std::size_t)>& found) {
+Result<void> for_each_run(std::span<const std::byte> range, bool (*wanted_entry)(std::uint64_t),
+                          const std::function<void(std::size_t, std::size_t)>& found) {
   constexpr std::string_view kAttempted = "reading /proc/self/pagemap";
   const base::UniqueFd map(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
   if (!map.valid()) {
@@ -44,7 +46,7 @@ Result<void> for_each_private_run(std::span<const std::byte> range,
     }
     const std::size_t read_pages = static_cast<std::size_t>(got) / sizeof(entries[0]);
     for (std::size_t i = 0; i < read_pages; ++i) {
-      const bool now = is_private(entries[i]);
+      const bool now = wanted_entry(entries[i]);
       if (now && !in_run) {
         run_start = page + i;
       } else if (!now && in_run) {
@@ -58,6 +60,18 @@ Result<void> for_each_private_run(std::span<const std::byte> range,
     found(run_start * kPageSize, (count - run_start) * kPageSize);
   }
   return {};
+}
+
+}  // namespace
+
+Result<void> for_each_present_run(std::span<const std::byte> range,
+                                  const std::function<void(std::size_t, std::size_t)>& found) {
+  return for_each_run(range, is_present, found);
+}
+
+Result<void> for_each_private_run(std::span<const std::byte> range,
+                                  const std::function<void(std::size_t, std::size_t)>& found) {
+  return for_each_run(range, is_private, found);
 }
 
 }  // namespace spore::memory

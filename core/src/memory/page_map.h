@@ -12,8 +12,13 @@ namespace spore::memory {
 
 inline constexpr std::size_t kPageSize = 4096;
 
-// Calls `found(offset, size)` for each run of pages of `range` (page-aligned) that are not the
-// mapped file's: those that were written to, if the mapping is private.
+// Calls `found(offset, size)` for each run of pages of `range` (page-aligned) that this process has
+// touched: that have an entry in its page tables.
+Result<void> for_each_present_run(std::span<const std::byte> range,
+                                  const std::function<void(std::size_t, std::size_t)>& found);
+
+// The same for those that are not the mapped file's: that were written to, if the mapping is
+// private.
 Result<void> for_each_private_run(std::span<const std::byte> range,
                                   const std::function<void(std::size_t, std::size_t)>& found);
 

@@ -1,13 +1,11 @@
 #include "memory/ram.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <fmt/format.h>
-
+#include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <numeric>
 #include <utility>
 
@@ -33,66 +31,37 @@ std::vector<MemoryRegion> regions_of(const base::Mapping& mapping,
   return regions;
 }
 
-Result<base::UniqueFd> create_file(std::uint64_t size) {
-  base::UniqueFd file(::memfd_create("spore-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!file.valid()) {
-    return fail(Error::from_errno(errno, "creating a machine's RAM"));
-  }
-  if (::ftruncate(file.get(), static_cast<off_t>(size)) != 0) {
-    return fail(Error::from_errno(errno, fmt::format("sizing a machine's RAM to {} bytes", size)));
-  }
-  return file;
-}
-
-std::uint64_t allocated_bytes(int fd) {
-  struct stat status {};
-  return ::fstat(fd, &status) == 0 ? static_cast<std::uint64_t>(status.st_blocks) * 512 : 0;
-}
-
-Result<std::shared_ptr<const RamImage>> seal(base::UniqueFd file, std::uint64_t size) {
-  constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
-  if (::fcntl(file.get(), F_ADD_SEALS, kSeals) != 0) {
-    return fail(Error::from_errno(errno, "sealing a captured machine's RAM"));
-  }
-  return std::make_shared<const RamImage>(std::move(file), size);
-}
-
-Result<void> write_all(int fd, std::span<const std::byte> bytes, std::size_t offset) {
-  while (!bytes.empty()) {
-    const ssize_t wrote = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (wrote < 0) {
-      if (errno == EINTR) {
-        continue;
-      }
-      return fail(Error::from_errno(errno, "copying a machine's RAM"));
-    }
-    bytes = bytes.subspan(static_cast<std::size_t>(wrote));
-    offset += static_cast<std::size_t>(wrote);
-  }
-  return {};
-}
-
 constexpr int kReadWrite = PROT_READ | PROT_WRITE;
 // Where the host gives huge pages to files in memory, guest and host addresses must agree modulo
 // their size.
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
+// Putting pages back is cheaper than faulting them in again at any number of them; this bounds the
+// memory that a machine keeps from one life to the next (128 MiB).
+constexpr std::size_t kMaxKeptPages = 32 * 1024;
+// Pages that were written once are compared in every load from then on. A fault costs some
+// sixteen comparisons: when as much was spent in vain as faulting in the pages in use would cost,
+// it is time to start afresh.
+constexpr std::size_t kComparisonsPerFault = 16;
+constexpr std::size_t kFaultsOfAStart = 512;
+
+// An overlay's run of at least so many pages is mapped, where it is shared; shorter ones are
+// copied. A process has few mappings (65530), so there is a limit for each machine as well.
+constexpr std::size_t kMinMappedRun = 32;
+constexpr std::size_t kMaxMappedRuns = 64;
+
 }  // namespace
 
-std::uint64_t RamImage::resident_bytes() const {
-  return allocated_bytes(fd());
-}
-
 Ram::Ram(base::UniqueFd file, base::Mapping mapping, const std::vector<RamPiece>& layout,
-         std::shared_ptr<const RamImage> image)
+         std::unique_ptr<WrittenPages> written)
     : file_(std::move(file)),
       mapping_(std::move(mapping)),
-      memory_(regions_of(mapping_, layout)),
-      image_(std::move(image)) {}
+      written_(std::move(written)),
+      memory_(regions_of(mapping_, layout), written_.get()) {}
 
 Result<std::unique_ptr<Ram>> Ram::create(const std::vector<RamPiece>& layout) {
   const std::uint64_t size = total_size(layout);
-  SPORE_ASSIGN(base::UniqueFd file, create_file(size));
+  SPORE_ASSIGN(base::UniqueFd file, create_memory_file(size));
   SPORE_ASSIGN(base::Mapping mapping, base::Mapping::create_aligned(
                                           size, kHugePage, kReadWrite, MAP_SHARED | MAP_NORESERVE,
                                           file.get(), "mapping a machine's RAM"));
@@ -100,69 +69,171 @@ Result<std::unique_ptr<Ram>> Ram::create(const std::vector<RamPiece>& layout) {
   return std::unique_ptr<Ram>(new Ram(std::move(file), std::move(mapping), layout, nullptr));
 }
 
-Result<std::unique_ptr<Ram>> Ram::fork(std::shared_ptr<const RamImage> image,
-                                       const std::vector<RamPiece>& layout) {
-  SPORE_CHECK(total_size(layout) == image->size());
+Result<std::unique_ptr<Ram>> Ram::reserve(const std::vector<RamPiece>& layout) {
+  const std::uint64_t size = total_size(layout);
   SPORE_ASSIGN(base::Mapping mapping,
-               base::Mapping::create_aligned(image->size(), kHugePage, kReadWrite,
-                                             MAP_PRIVATE | MAP_NORESERVE, image->fd(),
-                                             "mapping a spore's RAM"));
-  return std::unique_ptr<Ram>(
-      new Ram(base::UniqueFd(), std::move(mapping), layout, std::move(image)));
+               base::Mapping::create_aligned(size, kHugePage, PROT_NONE,
+                                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+                                             "reserving addresses for a machine's RAM"));
+  return std::unique_ptr<Ram>(new Ram(base::UniqueFd(), std::move(mapping), layout,
+                                      std::make_unique<WrittenPages>(size / kPageSize)));
+}
+
+Result<Ram::Loaded> Ram::load(std::shared_ptr<const RamImage> image) {
+  SPORE_CHECK(written_ && image->size() == mapping_.size());
+  Loaded loaded;
+  const bool stale = checked_in_vain_ > kComparisonsPerFault * kFaultsOfAStart;
+  if (!image_ || !image_->has_base_of(*image) || stale ||
+      written_->pages().size() > kMaxKeptPages) {
+    SPORE_TRY(map_anew(*image));
+    loaded.anew = true;
+    image_ = std::move(image);
+    prefetch();
+    return loaded;
+  }
+  const auto check = [&](std::size_t page) {
+    ++loaded.checked;
+    loaded.copied += put_back(page, *image) ? 1 : 0;
+  };
+  for (const std::uint32_t page : written_->pages()) {
+    check(page);
+  }
+  if (image_ != image) {
+    image_->for_each_difference(*image, [&](std::size_t page) {
+      if (!written_->contains(page)) {
+        check(page);
+      }
+    });
+  }
+  checked_in_vain_ += loaded.checked - loaded.copied;
+  image_ = std::move(image);
+  return loaded;
+}
+
+bool Ram::put_back(std::size_t page, const RamImage& image) {
+  std::byte* ours = mapping_.data() + page * kPageSize;
+  const std::byte* wanted = image.page(page);
+  if (std::memcmp(ours, wanted, kPageSize) == 0) {
+    return false;
+  }
+  std::memcpy(ours, wanted, kPageSize);
+  return true;
+}
+
+Result<void> Ram::map_anew(const RamImage& image) {
+  SPORE_TRY(map_file(image.base_fd()));
+  written_->clear();
+  checked_in_vain_ = 0;
+  std::size_t mapped = 0;
+  Result<void> done;
+  image.for_each_overlay_run([&](const RamImage::Run& run) {
+    std::byte* at = mapping_.data() + run.first * kPageSize;
+    const std::size_t size = run.count * kPageSize;
+    if (run.count < kMinMappedRun || mapped == kMaxMappedRuns) {
+      std::memcpy(at, run.bytes, size);
+      return;
+    }
+    ++mapped;
+    if (::mmap(at, size, kReadWrite, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, run.fd,
+               static_cast<off_t>(run.offset)) == MAP_FAILED &&
+        done) {
+      done = fail(Error::from_errno(errno, "mapping a spore's layer"));
+    }
+  });
+  return done;
+}
+
+Result<void> Ram::record_working_set() const {
+  SPORE_CHECK(written_ && image_);
+  WorkingSet set;
+  set.written.assign(written_->pages().begin(), written_->pages().end());
+  std::sort(set.written.begin(), set.written.end());
+  SPORE_TRY(for_each_present_run(mapping_.bytes(), [&](std::size_t offset, std::size_t size) {
+    for (std::size_t page = offset / kPageSize; page < (offset + size) / kPageSize; ++page) {
+      if (!written_->contains(page)) {
+        set.read.push_back(static_cast<std::uint32_t>(page));
+      }
+    }
+  }));
+  image_->record(std::move(set));
+  return {};
+}
+
+void Ram::prefetch() {
+  const auto set = image_->working_set();
+  if (!set) {
+    return;
+  }
+  // A wish: an older kernel (before 5.14) does not know it.
+  const auto populate = [this](std::span<const std::uint32_t> pages, int how) {
+    for (std::size_t at = 0; at < pages.size();) {
+      std::size_t count = 1;
+      while (at + count < pages.size() && pages[at + count] == pages[at] + count) {
+        ++count;
+      }
+      ::madvise(mapping_.data() + pages[at] * kPageSize, count * kPageSize, how);
+      at += count;
+    }
+  };
+  populate(set->written, MADV_POPULATE_WRITE);
+  populate(set->read, MADV_POPULATE_READ);
+}
+
+Result<void> Ram::map_file(int fd) {
+  void* at = ::mmap(mapping_.data(), mapping_.size(), kReadWrite,
+                    MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd, 0);
+  if (at == MAP_FAILED) {
+    return fail(Error::from_errno(errno, "mapping a captured machine's RAM privately"));
+  }
+  return {};
 }
 
 Result<std::shared_ptr<const RamImage>> Ram::capture() {
   if (file_.valid()) {
     return seal_own_file();
   }
-  SPORE_ASSIGN(auto image, merge_into_new_file());
-  SPORE_TRY(map_image(image));
-  return image;
+  SPORE_CHECK(image_ != nullptr);
+  SPORE_ASSIGN(const auto pages, differing_pages());
+  SPORE_ASSIGN(image_, RamImage::layer(image_, pages, mapping_.bytes()));
+  return image_;
 }
 
 Result<std::shared_ptr<const RamImage>> Ram::seal_own_file() {
   // The seal against writes needs the shared mapping to be gone, so the private one comes first.
-  auto unsealed =
-      std::make_shared<const RamImage>(base::UniqueFd(::dup(file_.get())), mapping_.size());
-  SPORE_TRY(map_image(unsealed));
-  SPORE_ASSIGN(image_, seal(std::move(file_), mapping_.size()));
+  SPORE_TRY(map_file(file_.get()));
+  SPORE_ASSIGN(image_, RamImage::flat(std::move(file_), mapping_.size()));
   return image_;
 }
 
-Result<std::shared_ptr<const RamImage>> Ram::merge_into_new_file() const {
-  SPORE_ASSIGN(base::UniqueFd file, create_file(mapping_.size()));
-  // All that the image holds, as this machine sees it, and then its private pages in holes of it.
-  off_t start = 0;
-  while ((start = ::lseek(image_->fd(), start, SEEK_DATA)) >= 0) {
-    const off_t end = ::lseek(image_->fd(), start, SEEK_HOLE);
-    const auto extent = mapping_.bytes().subspan(static_cast<std::size_t>(start),
-                                                 static_cast<std::size_t>(end - start));
-    SPORE_TRY(write_all(file.get(), extent, static_cast<std::size_t>(start)));
-    start = end;
+// Ascending.
+Result<std::vector<std::uint32_t>> Ram::differing_pages() const {
+  std::vector<std::uint32_t> pages;
+  const auto add = [&](std::size_t page) {
+    if (std::memcmp(mapping_.data() + page * kPageSize, image_->page(page), kPageSize) != 0) {
+      pages.push_back(static_cast<std::uint32_t>(page));
+    }
+  };
+  if (written_) {
+    for (const std::uint32_t page : written_->pages()) {
+      add(page);
+    }
+    std::sort(pages.begin(), pages.end());
+    return pages;
   }
-  Result<void> written;
   SPORE_TRY(for_each_private_run(mapping_.bytes(), [&](std::size_t offset, std::size_t size) {
-    if (written) {
-      written = write_all(file.get(), mapping_.bytes().subspan(offset, size), offset);
+    for (std::size_t page = offset / kPageSize; page < (offset + size) / kPageSize; ++page) {
+      add(page);
     }
   }));
-  SPORE_TRY(std::move(written));
-  return seal(std::move(file), mapping_.size());
-}
-
-Result<void> Ram::map_image(std::shared_ptr<const RamImage> image) {
-  void* at = ::mmap(mapping_.data(), mapping_.size(), kReadWrite,
-                    MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, image->fd(), 0);
-  if (at == MAP_FAILED) {
-    return fail(Error::from_errno(errno, "mapping a captured machine's RAM privately"));
-  }
-  image_ = std::move(image);
-  return {};
+  return pages;
 }
 
 Result<std::uint64_t> Ram::private_bytes() const {
   if (file_.valid()) {
     return allocated_bytes(file_.get());
+  }
+  if (!image_) {
+    return 0;
   }
   std::uint64_t bytes = 0;
   SPORE_TRY(for_each_private_run(mapping_.bytes(),

@@ -56,6 +56,10 @@ MachineEnd closed_end(std::string detail) {
   return {EndReason::kClosed, std::move(detail), {}};
 }
 
+MachineEnd put_back_end() {
+  return {EndReason::kPutBack, "what ran in it is gone", {}};
+}
+
 MachineEnd powered_off_end(std::string console_tail) {
   return {EndReason::kPoweredOff, "the guest shut down", std::move(console_tail)};
 }
@@ -88,6 +92,8 @@ std::string describe_end(const MachineEnd& end) {
         return "the machine was closed";
       case EndReason::kEngineFailed:
         return "the machine could not go on";
+      case EndReason::kPutBack:
+        return "the machine was put back to a spore";
     }
     return "the machine ended";
   }();

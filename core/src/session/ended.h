@@ -12,6 +12,7 @@ namespace spore::session {
 
 // The details of an end, for whoever finds out about it.
 MachineEnd closed_end(std::string detail = "its owner closed it");
+MachineEnd put_back_end();
 MachineEnd powered_off_end(std::string console_tail);
 MachineEnd panicked_end(std::string console_tail);
 MachineEnd reset_end(std::string console_tail);

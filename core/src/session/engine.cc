@@ -58,13 +58,14 @@ bool Engine::adopt(MachineId machine) {
 }
 
 void Engine::close_machine(MachineId machine) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (open_.erase(machine) == 0) {
-      return;
-    }
+  if (let_go(machine)) {
+    host_->close(machine);
   }
-  host_->close(machine);
+}
+
+bool Engine::let_go(MachineId machine) {
+  const std::lock_guard lock(mutex_);
+  return open_.erase(machine) != 0;
 }
 
 void Engine::close_all() {

@@ -48,6 +48,8 @@ class Engine {
   bool adopt(MachineId machine);
   // Closes it on the Host, once.
   void close_machine(MachineId machine);
+  // The Host is about to close it in the course of another call. False: it is closed already.
+  bool let_go(MachineId machine);
   // The session is over: closes every machine, and those to come.
   void close_all();
 

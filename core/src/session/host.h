@@ -34,12 +34,14 @@ class MachineObserver {
 struct ForkedMachine {
   MachineId id = 0;
   Generation generation;
-  std::uint64_t build_us = 0;
+  ForkTimings timings;  // but for agent_ready_us
 };
 
 struct ForkOrder {
   ForkParameters parameters;
   std::shared_ptr<MachineObserver> observer;
+  // A machine to be closed first, so that the new one can have what it leaves; 0: none.
+  MachineId replaces = 0;
 };
 
 class Host {

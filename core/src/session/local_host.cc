@@ -6,8 +6,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <thread>
 #include <utility>
 
 #include "base/mapping.h"
@@ -64,7 +66,15 @@ tl::unexpected<Error> no_such(std::string_view what, std::uint64_t id) {
   return fail(ErrorCode::kNotFound, fmt::format("there is no {} {} here", what, id));
 }
 
+// Shells that wait for machines: as many as can run at once.
+std::size_t shells_to_keep() {
+  return std::max(2U, std::thread::hardware_concurrency());
+}
+
 }  // namespace
+
+LocalHost::LocalHost(LocalHostOptions options)
+    : options_(std::move(options)), pool_(options_.hypervisor, shells_to_keep()) {}
 
 Result<Host::Booted> LocalHost::boot(const MachineConfig& config,
                                      std::shared_ptr<MachineObserver> observer) {
@@ -108,6 +118,7 @@ Result<SporeId> LocalHost::take_spore(MachineId machine, bool keep_running) {
     return no_such("machine", machine);
   }
   SPORE_ASSIGN(CapturePtr capture, found->take_capture(keep_running));
+  pool_.expect(capture->shape(), capture->ram);
   const std::lock_guard lock(mutex_);
   const SporeId id = ++last_id_;
   spores_.emplace(id, std::move(capture));
@@ -141,16 +152,24 @@ Result<std::vector<ForkedMachine>> LocalHost::fork(SporeId spore, std::vector<Fo
 
 Result<ForkedMachine> LocalHost::fork_one(const CapturePtr& capture, ForkOrder order) {
   const Clock::time_point start = Clock::now();
-  Generation generation;
-  generation.number = capture->generation.number + 1;
-  generation.id = devices::make_generation_id(vm::fill_with_entropy);
-  generation.parent_id = capture->generation.id;
-  generation.parameters = std::move(order.parameters);
+  if (order.replaces != 0) {
+    close(order.replaces);
+  }
+  ForkedMachine forked;
+  forked.generation.number = capture->generation.number + 1;
+  forked.generation.id = devices::make_generation_id(vm::fill_with_entropy);
+  forked.generation.parent_id = capture->generation.id;
+  forked.generation.parameters = std::move(order.parameters);
+  SPORE_ASSIGN(auto taken, pool_.take(capture->shape(), capture->ram));
+  forked.timings.reset = taken.reset;
+  forked.timings.shell_us = microseconds_since(start);
   SPORE_ASSIGN(MachinePtr machine,
-               vm::Vm::fork(*options_.hypervisor, capture, generation,
-                            std::make_shared<Relay>(std::move(order.observer))));
+               vm::Vm::fork(std::move(taken.shell), capture, forked.generation,
+                            std::make_shared<Relay>(std::move(order.observer)), forked.timings));
   machine->start();
-  return ForkedMachine{add(std::move(machine)), std::move(generation), microseconds_since(start)};
+  forked.id = add(std::move(machine));
+  forked.timings.build_us = microseconds_since(start);
+  return forked;
 }
 
 Result<MachineStats> LocalHost::stats(MachineId machine) {
@@ -177,12 +196,23 @@ void LocalHost::close(MachineId machine) {
     found = std::move(at->second);
     machines_.erase(at);
   }
-  found->close();
+  if (auto shell = found->release_shell()) {
+    pool_.give_back(std::move(shell));
+  }
 }
 
 void LocalHost::release(SporeId spore) {
-  const std::lock_guard lock(mutex_);
-  spores_.erase(spore);
+  CapturePtr capture;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto at = spores_.find(spore);
+    if (at == spores_.end()) {
+      return;
+    }
+    capture = std::move(at->second);
+    spores_.erase(at);
+  }
+  pool_.forget(capture->ram);
 }
 
 MachineId LocalHost::add(MachinePtr machine) {

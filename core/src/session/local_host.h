@@ -9,6 +9,7 @@
 #include <string>
 
 #include "session/host.h"
+#include "vm/shell_pool.h"
 #include "vm/vm.h"
 
 namespace spore::session {
@@ -20,7 +21,7 @@ struct LocalHostOptions {
 
 class LocalHost final : public Host {
  public:
-  explicit LocalHost(LocalHostOptions options) : options_(std::move(options)) {}
+  explicit LocalHost(LocalHostOptions options);
 
   Result<Booted> boot(const MachineConfig& config,
                       std::shared_ptr<MachineObserver> observer) override;
@@ -41,6 +42,7 @@ class LocalHost final : public Host {
   Result<ForkedMachine> fork_one(const CapturePtr& capture, ForkOrder order);
 
   const LocalHostOptions options_;
+  vm::ShellPool pool_;
   mutable std::mutex mutex_;
   std::uint64_t last_id_ = 0;
   std::map<MachineId, MachinePtr> machines_;

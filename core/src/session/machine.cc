@@ -99,6 +99,13 @@ void SessionMachine::close() {
   link_->client().end(closed_end());
 }
 
+MachineId SessionMachine::give_up() {
+  link_->will_close_as(put_back_end());
+  const bool open = engine_->let_go(link_->machine());
+  link_->client().end(put_back_end());
+  return open ? link_->machine() : 0;
+}
+
 Result<CaptureTimings> SessionMachine::stand_still(const CaptureOptions& options) {
   AgentClient& client = link_->client();
   const auto asked_at = Clock::now();
@@ -126,7 +133,7 @@ Result<std::shared_ptr<Spore>> SessionMachine::capture(const CaptureOptions& opt
   SPORE_ASSIGN(const CaptureTimings timings, stand_still(options));
   AgentSnapshot snapshot = link_->client().snapshot();
   if (!options.keep_running) {
-    link_->end_as_captured();
+    link_->will_close_as(closed_end("it was captured, to be forked"));
   }
   auto id = engine_->host().take_spore(link_->machine(), options.keep_running);
   if (!id) {
@@ -158,6 +165,27 @@ SessionSpore::~SessionSpore() {
 
 Result<std::vector<std::unique_ptr<Machine>>> SessionSpore::fork(
     const std::vector<ForkParameters>& children) {
+  return fork_all(children, 0);
+}
+
+Result<std::unique_ptr<Machine>> SessionSpore::reset(Machine& used, const ForkParameters& child) {
+  auto* machine = dynamic_cast<SessionMachine*>(&used);
+  if (machine == nullptr || !machine->is_of(*engine_)) {
+    return fail(ErrorCode::kInvalidArgument,
+                "resetting a machine: it and the spore are of two sessions");
+  }
+  SPORE_ASSIGN(const ForkParameters wanted, completed(child));
+  const MachineId replaced = machine->give_up();
+  auto machines = fork_all({wanted}, replaced);
+  if (!machines) {
+    engine_->host().close(replaced);  // which does nothing if it was replaced
+    return fail(machines.error().with_context("resetting a machine"));
+  }
+  return std::move(machines->front());
+}
+
+Result<std::vector<std::unique_ptr<Machine>>> SessionSpore::fork_all(
+    const std::vector<ForkParameters>& children, MachineId replaces) {
   if (children.empty()) {
     return fail(ErrorCode::kInvalidArgument, "forking a machine: no child is asked for");
   }
@@ -173,7 +201,8 @@ Result<std::vector<std::unique_ptr<Machine>>> SessionSpore::fork(
     for (const std::size_t index : missing) {
       round.push_back(wanted[index]);
     }
-    SPORE_ASSIGN(std::vector<Child> forked, fork_once(round, attempt < kDoubtfulTries));
+    SPORE_ASSIGN(std::vector<Child> forked,
+                 fork_once(round, std::exchange(replaces, 0), attempt < kDoubtfulTries));
     std::vector<std::size_t> lost;
     for (std::size_t i = 0; i < forked.size(); ++i) {
       if (forked[i].link == nullptr) {
@@ -190,12 +219,12 @@ Result<std::vector<std::unique_ptr<Machine>>> SessionSpore::fork(
 }
 
 Result<std::vector<SessionSpore::Child>> SessionSpore::fork_once(
-    const std::vector<ForkParameters>& children, bool forgive) {
+    const std::vector<ForkParameters>& children, MachineId replaces, bool forgive) {
   std::vector<ForkOrder> orders;
   std::vector<Child> forked(children.size());
   for (std::size_t i = 0; i < children.size(); ++i) {
     forked[i].link = MachineLink::for_child(engine_, snapshot_);
-    orders.push_back({children[i], forked[i].link});
+    orders.push_back({children[i], forked[i].link, std::exchange(replaces, 0)});
   }
   const auto start = Clock::now();
   SPORE_ASSIGN(auto made, engine_->host().fork(id_, std::move(orders)));
@@ -220,9 +249,9 @@ Result<std::vector<SessionSpore::Child>> SessionSpore::fork_once(
     AgentClient& client = child.link->client();
     const auto ready = client.wait_ready(deadline);
     if (ready) {
-      child.timings.build_us = child.machine.build_us;
+      child.timings = child.machine.timings;
       child.timings.agent_ready_us =
-          minus(microseconds_between(start, *ready), child.machine.build_us);
+          minus(microseconds_between(start, *ready), child.timings.build_us);
       continue;
     }
     const auto end = client.ended();

@@ -26,6 +26,11 @@ class SessionMachine final : public Machine {
   [[nodiscard]] const ForkTimings& fork_timings() const noexcept override { return fork_; }
   void close() override;
 
+  // The machine that a fork replaces is closed by the host: what ran in it is told that it was put
+  // back. 0: it is closed already.
+  MachineId give_up();
+  [[nodiscard]] bool is_of(const Engine& engine) const noexcept { return engine_.get() == &engine; }
+
  private:
   Result<CaptureTimings> stand_still(const CaptureOptions& options);
 
@@ -46,6 +51,7 @@ class SessionSpore final : public Spore {
   using Spore::fork;
   Result<std::vector<std::unique_ptr<Machine>>> fork(
       const std::vector<ForkParameters>& children) override;
+  Result<std::unique_ptr<Machine>> reset(Machine& used, const ForkParameters& child) override;
   [[nodiscard]] const Generation& generation() const noexcept override { return generation_; }
   [[nodiscard]] const CaptureTimings& timings() const noexcept override { return timings_; }
 
@@ -55,9 +61,13 @@ class SessionSpore final : public Spore {
     ForkedMachine machine;
     ForkTimings timings;
   };
+  // The first of `children` replaces a machine, if one is given.
+  Result<std::vector<std::unique_ptr<Machine>>> fork_all(
+      const std::vector<ForkParameters>& children, MachineId replaces);
   // Makes the children, and waits for the agent of each. With `forgive`, one that had a doubtful
   // end before that is left without a link; nothing of the workload has run in it.
-  Result<std::vector<Child>> fork_once(const std::vector<ForkParameters>& children, bool forgive);
+  Result<std::vector<Child>> fork_once(const std::vector<ForkParameters>& children,
+                                       MachineId replaces, bool forgive);
 
   const std::shared_ptr<Engine> engine_;
   const SporeId id_;

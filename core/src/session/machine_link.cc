@@ -67,9 +67,9 @@ Clock::time_point MachineLink::captured_at() const {
   return captured_at_;
 }
 
-void MachineLink::end_as_captured() {
+void MachineLink::will_close_as(MachineEnd end) {
   const std::lock_guard lock(mutex_);
-  captured_for_good_ = true;
+  closing_as_ = std::move(end);
 }
 
 void MachineLink::on_agent_bytes(std::string_view bytes) {
@@ -93,14 +93,16 @@ void MachineLink::on_captured(const CaptureTimings& timings) {
 }
 
 void MachineLink::on_ended(const MachineEnd& end) {
-  bool captured = false;
+  MachineEnd told = end;
   {
     const std::lock_guard lock(mutex_);
     ended_ = true;
-    captured = captured_for_good_ && end.reason == EndReason::kClosed;
+    if (closing_as_ && end.reason == EndReason::kClosed) {
+      told = *closing_as_;
+    }
     changed_.notify_all();
   }
-  client_->end(captured ? closed_end("it was captured, to be forked") : end);
+  client_->end(told);
 }
 
 }  // namespace spore::session

@@ -27,8 +27,8 @@ class MachineLink final : public MachineObserver {
   void expect_capture();
   std::optional<CaptureTimings> await_capture(Clock::time_point deadline);
   [[nodiscard]] Clock::time_point captured_at() const;
-  // The machine is about to be closed because it was captured: its end says so.
-  void end_as_captured();
+  // The machine is about to be closed for a reason that its end is to tell.
+  void will_close_as(MachineEnd end);
 
   void on_agent_bytes(std::string_view bytes) override;
   void on_captured(const CaptureTimings& timings) override;
@@ -46,8 +46,8 @@ class MachineLink final : public MachineObserver {
   std::condition_variable changed_;
   bool expecting_ = false;
   bool ended_ = false;
-  bool captured_for_good_ = false;
   bool condemned_early_ = false;  // before it had a name
+  std::optional<MachineEnd> closing_as_;
   std::optional<CaptureTimings> captured_;
   Clock::time_point captured_at_;
 };

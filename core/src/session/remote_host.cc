@@ -286,7 +286,7 @@ Result<std::vector<ForkedMachine>> RemoteHost::fork(SporeId spore, std::vector<F
   SPORE_ASSIGN(const auto machines, expect(std::move(observers)));
   wire::ForkMessage message{spore, {}};
   for (std::size_t i = 0; i < orders.size(); ++i) {
-    message.children.push_back({machines[i], std::move(orders[i].parameters)});
+    message.children.push_back({machines[i], std::move(orders[i].parameters), orders[i].replaces});
   }
   auto answer = ask(HostFrame::kFork, wire::to_cbor(message));
   if (!answer) {
@@ -303,7 +303,7 @@ Result<std::vector<ForkedMachine>> RemoteHost::fork(SporeId spore, std::vector<F
   std::vector<ForkedMachine> result;
   for (std::size_t i = 0; i < machines.size(); ++i) {
     auto& child = forked.children[i];
-    result.push_back({machines[i], std::move(child.generation), child.build_us});
+    result.push_back({machines[i], std::move(child.generation), child.timings});
   }
   return result;
 }

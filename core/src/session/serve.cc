@@ -121,6 +121,7 @@ class Service {
   Result<std::shared_ptr<Relay>> reserve(MachineId name);
   void settle(MachineId name, MachineId machine);
   void drop(MachineId name);
+  std::optional<Served> take_out(MachineId name);
   Result<MachineId> machine_of(MachineId name);
 
   Host& host_;
@@ -323,6 +324,7 @@ Result<std::string> Service::fork(wire::ForkMessage message) {
   }
   std::vector<ForkOrder> orders;
   std::vector<MachineId> names;
+  std::vector<std::shared_ptr<Relay>> replaced;
   Result<std::vector<ForkedMachine>> forked;
   for (auto& child : message.children) {
     auto relay = reserve(child.machine);
@@ -331,10 +333,17 @@ Result<std::string> Service::fork(wire::ForkMessage message) {
       break;
     }
     names.push_back(child.machine);
-    orders.push_back({std::move(child.parameters), std::move(*relay)});
+    orders.push_back({std::move(child.parameters), std::move(*relay), 0});
+    if (auto served = take_out(child.replaces)) {
+      orders.back().replaces = served->machine;
+      replaced.push_back(std::move(served->relay));
+    }
   }
   if (forked) {
     forked = host_.fork(spore, std::move(orders));
+  }
+  for (const auto& relay : replaced) {
+    relay->on_ended(closed_end());
   }
   if (!forked) {
     for (const MachineId name : names) {
@@ -346,26 +355,31 @@ Result<std::string> Service::fork(wire::ForkMessage message) {
   for (std::size_t i = 0; i < names.size(); ++i) {
     ForkedMachine& child = (*forked)[i];
     settle(names[i], child.id);
-    reply.children.push_back({std::move(child.generation), child.build_us});
+    reply.children.push_back({std::move(child.generation), child.timings});
   }
   return wire::to_cbor(reply);
 }
 
 void Service::close(MachineId name) {
-  Served served;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto found = machines_.find(name);
-    if (found == machines_.end()) {
-      return;
-    }
-    served = std::move(found->second);
-    machines_.erase(found);
+  const auto served = take_out(name);
+  if (!served) {
+    return;
   }
-  if (served.machine != 0) {
-    host_.close(served.machine);
+  if (served->machine != 0) {
+    host_.close(served->machine);
   }
-  served.relay->on_ended(closed_end());
+  served->relay->on_ended(closed_end());
+}
+
+std::optional<Service::Served> Service::take_out(MachineId name) {
+  const std::lock_guard lock(mutex_);
+  const auto found = machines_.find(name);
+  if (found == machines_.end()) {
+    return std::nullopt;
+  }
+  Served served = std::move(found->second);
+  machines_.erase(found);
+  return served;
 }
 
 void Service::release(SporeId name) {

@@ -25,7 +25,7 @@ void from_json(const nlohmann::json& json, BlockState& state) {
   state = {};
 }
 
-BlockDevice::BlockDevice(std::unique_ptr<BlockBackend> backend, std::string serial,
+BlockDevice::BlockDevice(std::shared_ptr<BlockBackend> backend, std::string serial,
                          const BlockState& state)
     : backend_(std::move(backend)), serial_(std::move(serial)) {
   SPORE_CHECK(backend_ != nullptr && backend_->size_bytes() % kSectorSize == 0);

@@ -30,7 +30,7 @@ class BlockDevice final : public VirtioDevice {
   static constexpr std::uint64_t kMaxRequestBytes = std::uint64_t{kSizeMax} * kSegMax;
 
   // `serial` is what GET_ID answers, cut at 20 bytes.
-  BlockDevice(std::unique_ptr<BlockBackend> backend, std::string serial, const BlockState& state);
+  BlockDevice(std::shared_ptr<BlockBackend> backend, std::string serial, const BlockState& state);
   [[nodiscard]] BlockState state() const { return {}; }
   // Requests that the backend failed: the guest saw IOERR.
   [[nodiscard]] std::uint64_t backend_errors() const noexcept { return backend_errors_; }
@@ -51,7 +51,7 @@ class BlockDevice final : public VirtioDevice {
   [[nodiscard]] std::uint8_t get_id(DescriptorChain& chain) const;
   [[nodiscard]] std::uint8_t outcome(const Result<void>& result);
 
-  std::unique_ptr<BlockBackend> backend_;
+  const std::shared_ptr<BlockBackend> backend_;
   std::string serial_;
   std::span<VirtQueue> queues_;
   std::vector<std::span<std::byte>> pieces_;

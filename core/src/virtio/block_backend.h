@@ -12,8 +12,9 @@
 
 namespace spore::virtio {
 
-// Offsets and sizes are checked by the device: always inside size_bytes(). Calls come with the
-// device lock held. The pieces are guest memory that may change meanwhile.
+// Offsets and sizes are checked by the device: always inside size_bytes(). The devices of several
+// machines may share one, and call it at the same time. The pieces are guest memory that may change
+// meanwhile.
 class BlockBackend {
  public:
   virtual ~BlockBackend() = default;

@@ -165,8 +165,8 @@ Result<void> VirtQueue::validate(const QueueState& state, std::uint16_t max_size
 }
 
 void VirtQueue::attach(bool event_index) noexcept {
-  const auto descriptors = memory_.writable(state_.descriptors, descriptor_table_size(state_.size));
-  const auto available = memory_.writable(state_.available, avail_ring_size(state_.size));
+  const auto descriptors = memory_.view(state_.descriptors, descriptor_table_size(state_.size));
+  const auto available = memory_.view(state_.available, avail_ring_size(state_.size));
   const auto used = memory_.writable(state_.used, used_ring_size(state_.size));
   SPORE_CHECK(descriptors && available && used);
   descriptors_ = *descriptors;
@@ -250,7 +250,8 @@ bool VirtQueue::walk(std::uint16_t head, DescriptorChain& chain) {
     if ((descriptor.flags & kDescriptorIndirect) != 0 || (!writable && after_writable)) {
       return false;
     }
-    const auto bytes = memory_.writable(descriptor.address, descriptor.length);
+    const auto bytes = writable ? memory_.writable(descriptor.address, descriptor.length)
+                                : memory_.view(descriptor.address, descriptor.length);
     if (!bytes) {
       return false;
     }

@@ -4,7 +4,6 @@
 
 #include "isa/board.h"
 #include "virtio/block.h"
-#include "virtio/block_backend.h"
 #include "virtio/console.h"
 #include "virtio/rng.h"
 #include "vm/entropy.h"
@@ -65,14 +64,9 @@ Result<std::unique_ptr<virtio::VirtioDevice>> DeviceSet::make_device(std::uint32
     SPORE_ASSIGN(auto vsock, virtio::VsockDevice::create(std::move(vsock_options), state.vsock));
     vsock_ = vsock.get();
     device = std::move(vsock);
-  } else if (slot - isa::kSlotFirstBlock < options_.images.size()) {
-    const std::string& path = options_.images[slot - isa::kSlotFirstBlock];
-    auto backend = virtio::FileBlockBackend::open(path, /*writable=*/false);
-    if (!backend) {
-      return fail(backend.error().with_context("attaching a root image"));
-    }
-    device = std::make_unique<virtio::BlockDevice>(std::move(*backend), "spore-root",
-                                                   virtio::BlockState{});
+  } else if (slot - isa::kSlotFirstBlock < options_.disks.size()) {
+    device = std::make_unique<virtio::BlockDevice>(options_.disks[slot - isa::kSlotFirstBlock],
+                                                   "spore-root", virtio::BlockState{});
   }
   return device;
 }

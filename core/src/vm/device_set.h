@@ -16,6 +16,7 @@
 #include "isa/platform.h"
 #include "memory/guest_memory.h"
 #include "spore/result.h"
+#include "virtio/block_backend.h"
 #include "virtio/mmio_transport.h"
 #include "virtio/vsock.h"
 
@@ -32,7 +33,7 @@ struct DeviceSetState {
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DeviceSetState, platform, slots, vsock, generation)
 
 struct DeviceSetOptions {
-  std::vector<std::string> images;  // paths of root images
+  std::vector<std::shared_ptr<virtio::BlockBackend>> disks;  // root images
   std::function<void(std::string_view)> console;
   std::function<void(std::uint64_t address, std::uint32_t data)> msi;
   devices::GenerationDevice::Doorbell doorbell;

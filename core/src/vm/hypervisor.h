@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "isa/cpu_state.h"
 #include "spore/result.h"
@@ -31,11 +32,12 @@ struct ExitPort {  // x86 I/O ports; `count` accesses of `size` bytes each, all 
 struct ExitHalted {};       // HLT, where the backend does not wait for the interrupt itself
 struct ExitShutdown {};     // triple fault or a reset by the guest
 struct ExitInterrupted {};  // kick(), or a signal
+struct ExitDirtyFull {};    // collect_written() and watch_again() are due before it can run on
 struct ExitFailed {         // the hypervisor cannot go on; the machine is lost
   std::string why;
 };
-using VcpuExit =
-    std::variant<ExitMmio, ExitPort, ExitHalted, ExitShutdown, ExitInterrupted, ExitFailed>;
+using VcpuExit = std::variant<ExitMmio, ExitPort, ExitHalted, ExitShutdown, ExitInterrupted,
+                              ExitDirtyFull, ExitFailed>;
 
 // Threads: run(), settle(), save() and restore() from one thread at a time; kick() from any.
 class Vcpu {
@@ -59,6 +61,12 @@ struct VmClock {
   bool operator==(const VmClock&) const = default;
 };
 
+// A page of guest RAM, as a place in a memory slot.
+struct SlotPage {
+  std::uint32_t slot = 0;
+  std::uint64_t page = 0;  // offset in the slot / 4096
+};
+
 class HypervisorVm {
  public:
   virtual ~HypervisorVm() = default;
@@ -71,14 +79,23 @@ class HypervisorVm {
   virtual Result<std::unique_ptr<Vcpu>> create_vcpu(std::uint32_t index, std::uint32_t count) = 0;
   // Delivers a message-signalled interrupt.
   virtual Result<void> signal_msi(std::uint64_t address, std::uint32_t data) = 0;
+  // For a VM that tracks writes. Appends the pages that its vCPUs, or the hypervisor on their
+  // behalf, wrote since they were last watched; what was appended before may be left out. Writes of
+  // this process are not seen. While vCPUs run, what they write just now may be missed until later.
+  virtual Result<void> collect_written(std::vector<SlotPage>& pages) = 0;
+  // Watches the pages again that were collected: until then a write to one of them costs the guest
+  // nothing, and is not told again.
+  virtual Result<void> watch_again() = 0;
   virtual Result<VmClock> save_clock() = 0;
   virtual Result<void> restore_clock(const VmClock& clock) = 0;
 };
 
+enum class WriteTracking { kOff, kOn };
+
 class Hypervisor {
  public:
   virtual ~Hypervisor() = default;
-  virtual Result<std::unique_ptr<HypervisorVm>> create_vm() = 0;
+  virtual Result<std::unique_ptr<HypervisorVm>> create_vm(WriteTracking tracking) = 0;
 };
 
 }  // namespace spore::vm

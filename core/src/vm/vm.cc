@@ -35,6 +35,12 @@ Result<void> check_config(const VmConfig& config) {
   return {};
 }
 
+std::uint64_t microseconds_between(std::chrono::steady_clock::time_point from,
+                                   std::chrono::steady_clock::time_point to) {
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(to - from).count());
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Vm>> Vm::boot(Hypervisor& hypervisor, const VmConfig& config,
@@ -42,28 +48,52 @@ Result<std::unique_ptr<Vm>> Vm::boot(Hypervisor& hypervisor, const VmConfig& con
                                      std::shared_ptr<VmObserver> observer) {
   SPORE_TRY(check_config(config));
   std::unique_ptr<Vm> vm(new Vm(config, std::move(generation), std::move(observer)));
-  SPORE_ASSIGN(auto ram, memory::Ram::create(isa::ram_layout(config.memory_bytes)));
-  SPORE_TRY(vm->assemble(hypervisor, std::move(ram), DeviceSetState{}));
-  SPORE_ASSIGN(isa::CpuState first, vm->vcpus_.front()->save());
-  SPORE_TRY(isa::load_linux(vm->ram_->memory(), config.cpus, image, first));
-  SPORE_TRY(vm->vcpus_.front()->restore(first));
+  for (const std::string& path : config.images) {
+    auto disk = virtio::FileBlockBackend::open(path, /*writable=*/false);
+    if (!disk) {
+      return fail(disk.error().with_context("attaching a root image"));
+    }
+    vm->disks_.push_back(std::move(*disk));
+  }
+  SPORE_ASSIGN(vm->shell_, Shell::for_boot(hypervisor, {config.memory_bytes, config.cpus}));
+  SPORE_TRY(vm->make_devices(DeviceSetState{}));
+  Vcpu& first = *vm->shell_->vcpus().front();
+  SPORE_ASSIGN(isa::CpuState state, first.save());
+  SPORE_TRY(isa::load_linux(vm->shell_->ram().memory(), config.cpus, image, state));
+  SPORE_TRY(first.restore(state));
   SPORE_TRY(vm->write_generation_page());
   return vm;
 }
 
-Result<std::unique_ptr<Vm>> Vm::fork(Hypervisor& hypervisor,
+Result<std::unique_ptr<Vm>> Vm::fork(std::unique_ptr<Shell> shell,
                                      const std::shared_ptr<const Capture>& capture,
-                                     Generation generation, std::shared_ptr<VmObserver> observer) {
+                                     Generation generation, std::shared_ptr<VmObserver> observer,
+                                     ForkTimings& timings) {
+  SPORE_CHECK(shell->shape() == capture->shape());
   std::unique_ptr<Vm> vm(new Vm(capture->config, std::move(generation), std::move(observer)));
-  SPORE_ASSIGN(auto ram, memory::Ram::fork(capture->ram, isa::ram_layout(capture->ram->size())));
+  vm->shell_ = std::move(shell);
+  vm->disks_ = capture->disks;
+  auto before = Clock::now();
+  const auto lap = [&before](std::uint64_t& phase) {
+    const auto now = Clock::now();
+    phase = microseconds_between(before, now);
+    before = now;
+  };
+  SPORE_ASSIGN(const auto loaded, vm->shell_->load(capture->ram));
+  timings.pages_checked = loaded.checked;
+  timings.pages_copied = loaded.copied;
+  lap(timings.memory_us);
   DeviceSetState devices = capture->state.devices;
   devices.generation.number = vm->generation_.number;
-  SPORE_TRY(vm->assemble(hypervisor, std::move(ram), devices));
-  SPORE_TRY(vm->restore_cpus(capture->state));
+  SPORE_TRY(vm->make_devices(devices));
   SPORE_TRY(vm->write_generation_page());
+  lap(timings.devices_us);
+  SPORE_TRY(vm->restore_cpus(capture->state));
+  lap(timings.cpus_us);
   const std::lock_guard lock(vm->device_mutex_);
   vm->devices_->resume();
   vm->generation_untold_ = true;
+  vm->records_working_set_ = capture->ram->working_set() == nullptr;
   return vm;
 }
 
@@ -71,24 +101,13 @@ Vm::~Vm() {
   close();
 }
 
-Result<void> Vm::assemble(Hypervisor& hypervisor, std::unique_ptr<memory::Ram> ram,
-                          const DeviceSetState& devices) {
-  ram_ = std::move(ram);
-  SPORE_ASSIGN(machine_, hypervisor.create_vm());
-  std::uint32_t slot = 0;
-  for (const memory::MemoryRegion& region : ram_->memory().regions()) {
-    SPORE_TRY(machine_->map_memory(slot++, region.base, region.bytes));
-  }
-  SPORE_TRY(machine_->create_interrupt_controller());
-  for (std::uint32_t i = 0; i < config_.cpus; ++i) {
-    SPORE_ASSIGN(vcpus_.emplace_back(), machine_->create_vcpu(i, config_.cpus));
-  }
+Result<void> Vm::make_devices(const DeviceSetState& state) {
   DeviceSetOptions options;
-  options.images = config_.images;
+  options.disks = disks_;
   options.console = [this](std::string_view text) { console_.append(text); };
   options.msi = [this](std::uint64_t address, std::uint32_t data) {
     // Fails only for a message that no local APIC accepts, which is the guest's affair.
-    static_cast<void>(machine_->signal_msi(address, data).has_value());
+    static_cast<void>(shell_->machine().signal_msi(address, data).has_value());
   };
   options.doorbell = [this](wire::DoorbellCommand command) { ring(command); };
   options.agent_bytes = [this](std::string_view bytes) {
@@ -96,21 +115,24 @@ Result<void> Vm::assemble(Hypervisor& hypervisor, std::unique_ptr<memory::Ram> r
     // hears of the fork, whose work would otherwise be paid for before the first answer.
     if (std::exchange(generation_untold_, false)) {
       devices_->notify_generation();
+    } else if (std::exchange(records_working_set_, false)) {
+      record_working_set();
     }
     observer_->on_agent_bytes(bytes);
   };
   options.agent_closed = [this] {
     end(EndReason::kEngineFailed, "the guest's agent closed its connection");
   };
-  SPORE_ASSIGN(devices_, DeviceSet::create(std::move(options), ram_->memory(), devices));
+  SPORE_ASSIGN(devices_, DeviceSet::create(std::move(options), shell_->ram().memory(), state));
   return {};
 }
 
 Result<void> Vm::restore_cpus(const VmState& state) {
-  SPORE_CHECK(state.cpus.size() == vcpus_.size());
-  SPORE_TRY(machine_->restore_clock(state.clock));
-  for (std::size_t i = 0; i < vcpus_.size(); ++i) {
-    SPORE_TRY(vcpus_[i]->restore(state.cpus[i]));
+  const auto vcpus = shell_->vcpus();
+  SPORE_CHECK(state.cpus.size() == vcpus.size());
+  SPORE_TRY(shell_->machine().restore_clock(state.clock));
+  for (std::size_t i = 0; i < vcpus.size(); ++i) {
+    SPORE_TRY(vcpus[i]->restore(state.cpus[i]));
   }
   return {};
 }
@@ -119,24 +141,26 @@ Result<void> Vm::write_generation_page() {
   SPORE_ASSIGN(const wire::GenerationPage page,
                devices::make_generation_page(
                    generation_, {fill_with_entropy, std::chrono::system_clock::now()}));
-  SPORE_CHECK(ram_->memory().store(isa::kGenerationPage, page));
+  SPORE_CHECK(shell_->ram().memory().store(isa::kGenerationPage, page));
   return {};
 }
 
 void Vm::start() {
   const std::lock_guard lifecycle(lifecycle_mutex_);
-  SPORE_CHECK(threads_.empty());
+  SPORE_CHECK(!started_ && shell_);
+  started_ = true;
   {
     const std::lock_guard lock(control_mutex_);
-    alive_ = vcpus_.size();
+    alive_ = shell_->vcpus().size();
   }
-  for (std::size_t i = 0; i < vcpus_.size(); ++i) {
-    threads_.emplace_back([this, i] { vcpu_thread(i); });
-  }
+  shell_->threads().run([this](std::size_t index) { vcpu_thread(index); });
 }
 
 void Vm::send_to_agent(std::string_view bytes) {
   const std::lock_guard lock(device_mutex_);
+  if (!devices_) {
+    return;
+  }
   if (standing_still_) {
     bytes_for_later_.append(bytes);
   } else {
@@ -158,7 +182,11 @@ Result<std::shared_ptr<const Capture>> Vm::take_capture(bool keep_running) {
     close();
   }
   const std::lock_guard lifecycle(lifecycle_mutex_);
-  SPORE_ASSIGN(auto image, ram_->capture());
+  if (!shell_) {
+    return fail(ErrorCode::kMachineEnded, "taking a spore: the machine has ended");
+  }
+  SPORE_TRY(shell_->collect_written());
+  SPORE_ASSIGN(auto image, shell_->ram().capture());
   if (keep_running) {
     {
       const std::lock_guard lock(device_mutex_);
@@ -172,23 +200,39 @@ Result<std::shared_ptr<const Capture>> Vm::take_capture(bool keep_running) {
     control_.notify_all();
   }
   return std::make_shared<const Capture>(
-      Capture{config_, std::move(*state), std::move(image), generation_});
+      Capture{config_, std::move(*state), std::move(image), disks_, generation_});
 }
 
 void Vm::close() {
   const std::lock_guard lifecycle(lifecycle_mutex_);
   end(EndReason::kClosed, {});
-  for (std::thread& thread : threads_) {
-    thread.join();
+  if (started_ && shell_) {
+    shell_->threads().wait();
   }
-  threads_.clear();
+}
+
+std::unique_ptr<Shell> Vm::release_shell() {
+  close();
+  const std::lock_guard lifecycle(lifecycle_mutex_);
+  const std::lock_guard devices_lock(device_mutex_);
+  devices_.reset();
+  const std::lock_guard lock(control_mutex_);
+  std::unique_ptr<Shell> shell = std::move(shell_);
+  // After a panic, a triple fault or a failure of the engine nobody knows what is left.
+  const bool in_order =
+      end_->reason == EndReason::kClosed || end_->reason == EndReason::kPoweredOff;
+  return shell && shell->reusable() && in_order && shell_is_sound_ ? std::move(shell) : nullptr;
 }
 
 Result<MachineStats> Vm::stats() const {
+  const std::lock_guard lifecycle(lifecycle_mutex_);
+  if (!shell_) {
+    return fail(ErrorCode::kMachineEnded, "reading a machine's statistics: it has ended");
+  }
   MachineStats stats;
   stats.memory_bytes = config_.memory_bytes;
-  SPORE_ASSIGN(stats.private_bytes, ram_->private_bytes());
-  stats.shared_bytes = ram_->shared_bytes();
+  SPORE_ASSIGN(stats.private_bytes, shell_->ram().private_bytes());
+  stats.shared_bytes = shell_->ram().shared_bytes();
   stats.exits = exits_.load();
   return stats;
 }

@@ -1,4 +1,6 @@
-// Vm: one machine: memory, vCPU threads, devices; booted, captured, forked.
+// Vm: one machine, from its boot or fork to its end: devices and a run loop, in a shell
+// (vm/shell.h) that it has for itself and gives back when it is over. Putting a used machine back
+// to a spore is forking that spore into the shell that the old machine gave back.
 //
 // Threads: each vCPU has a thread of its own. Devices are used under one lock per machine, by vCPU
 // threads (exits) and by callers (send_to_agent). A capture stops all vCPUs at an instruction
@@ -16,16 +18,15 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include "isa/boot.h"
-#include "memory/ram.h"
 #include "spore/machine.h"
 #include "spore/result.h"
 #include "vm/console_log.h"
 #include "vm/device_set.h"
 #include "vm/hypervisor.h"
+#include "vm/shell.h"
 
 namespace spore::vm {
 
@@ -57,7 +58,9 @@ struct Capture {
   VmConfig config;
   VmState state;
   std::shared_ptr<const memory::RamImage> ram;
-  Generation generation;  // of the machine that was captured
+  std::vector<std::shared_ptr<virtio::BlockBackend>> disks;  // the images, open
+  Generation generation;                                     // of the machine that was captured
+  [[nodiscard]] ShellShape shape() const noexcept { return {config.memory_bytes, config.cpus}; }
 };
 
 class Vm {
@@ -66,11 +69,14 @@ class Vm {
   static Result<std::unique_ptr<Vm>> boot(Hypervisor& hypervisor, const VmConfig& config,
                                           const isa::BootImage& image, Generation generation,
                                           std::shared_ptr<VmObserver> observer);
-  // Makes a machine that goes on where `capture` was taken, as another generation.
-  static Result<std::unique_ptr<Vm>> fork(Hypervisor& hypervisor,
+  // Makes a machine that goes on where `capture` was taken, as another generation, in a shell of
+  // the capture's shape: a new one, or one that another machine gave back. `timings` has its
+  // phases; what it says of the shell is the caller's.
+  static Result<std::unique_ptr<Vm>> fork(std::unique_ptr<Shell> shell,
                                           const std::shared_ptr<const Capture>& capture,
                                           Generation generation,
-                                          std::shared_ptr<VmObserver> observer);
+                                          std::shared_ptr<VmObserver> observer,
+                                          ForkTimings& timings);
   ~Vm();  // closes
 
   void start();
@@ -78,6 +84,9 @@ class Vm {
   // After on_captured(). The machine then goes on, or is closed.
   Result<std::shared_ptr<const Capture>> take_capture(bool keep_running);
   void close();
+  // Closes, and gives the shell back; nothing when no other machine could use it. What is asked of
+  // this machine afterwards is answered as of a machine that has ended.
+  std::unique_ptr<Shell> release_shell();
 
   [[nodiscard]] const Generation& generation() const noexcept { return generation_; }
   [[nodiscard]] Result<MachineStats> stats() const;
@@ -92,9 +101,7 @@ class Vm {
         generation_(std::move(generation)),
         observer_(std::move(observer)) {}
 
-  // Order of creation is that of hypervisor.h: memory, interrupt controller, vCPUs.
-  Result<void> assemble(Hypervisor& hypervisor, std::unique_ptr<memory::Ram> ram,
-                        const DeviceSetState& devices);
+  Result<void> make_devices(const DeviceSetState& state);
   Result<void> restore_cpus(const VmState& state);
   Result<void> write_generation_page();
 
@@ -104,7 +111,10 @@ class Vm {
   bool handle_exit(VcpuExit& exit);
   void handle_mmio(const ExitMmio& exit);
   void handle_port(const ExitPort& exit);
+  void empty_write_record();
+  void record_working_set();
   void settle(Vcpu& vcpu);
+  void finish_instruction(Vcpu& vcpu);
   // Waits until the machine goes on; false: it is over.
   bool park();
   void finish_capture();
@@ -119,14 +129,14 @@ class Vm {
   const std::shared_ptr<VmObserver> observer_;
   ConsoleLog console_;
 
-  std::unique_ptr<memory::Ram> ram_;  // outlives machine_, which maps it
-  std::unique_ptr<HypervisorVm> machine_;
-  std::vector<std::unique_ptr<Vcpu>> vcpus_;
+  std::unique_ptr<Shell> shell_;  // replaced only when everything has stopped, under all locks
+  std::vector<std::shared_ptr<virtio::BlockBackend>> disks_;
 
   mutable std::mutex device_mutex_;
-  std::unique_ptr<DeviceSet> devices_;  // under device_mutex_
+  std::unique_ptr<DeviceSet> devices_;  // under device_mutex_; none once the shell was given back
   bool standing_still_ = false;         // under device_mutex_: from the doorbell to going on
   bool generation_untold_ = false;      // under device_mutex_: to the guest's VMGENID driver
+  bool records_working_set_ = false;    // under device_mutex_: once its workload shows life
   std::string bytes_for_later_;         // under device_mutex_: sent to the agent meanwhile
   std::atomic<std::uint64_t> exits_{0};
 
@@ -139,8 +149,9 @@ class Vm {
   std::optional<MachineEnd> end_;
   std::optional<VmState> captured_;
   Clock::time_point doorbell_time_;
-  std::mutex lifecycle_mutex_;  // start, take_capture, close: one at a time
-  std::vector<std::thread> threads_;
+  bool shell_is_sound_ = true;          // false: its state may not be what a restore expects
+  mutable std::mutex lifecycle_mutex_;  // start, take_capture, close, stats: one at a time
+  bool started_ = false;                // under lifecycle_mutex_
 };
 
 }  // namespace spore::vm

@@ -1,7 +1,4 @@
 // The vCPU threads of a machine: running, exits, standing still for a capture, ending.
-#include <pthread.h>
-
-#include <csignal>
 #include <utility>
 
 #include "base/check.h"
@@ -11,21 +8,13 @@ namespace spore::vm {
 namespace {
 
 constexpr std::size_t kTailLines = 40;
+// A wide access has a few exits; a guest cannot make one instruction need more than these.
+constexpr int kMaxFragments = 16;
 
 std::uint64_t microseconds_between(std::chrono::steady_clock::time_point from,
                                    std::chrono::steady_clock::time_point to) {
   return static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::microseconds>(to - from).count());
-}
-
-// The process's signals belong to its other threads; real-time signals interrupt a vCPU.
-void keep_signals_away() {
-  sigset_t signals;
-  ::sigfillset(&signals);
-  for (int number = SIGRTMIN; number <= SIGRTMAX; ++number) {
-    ::sigdelset(&signals, number);
-  }
-  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 }
 
 // The line in which a kernel says why it gave up, if it did.
@@ -41,8 +30,9 @@ std::string panic_line(const std::string& console) {
 }  // namespace
 
 void Vm::vcpu_thread(std::size_t index) {
-  keep_signals_away();
-  run_vcpu(*vcpus_[index]);
+  Vcpu& vcpu = *shell_->vcpus()[index];
+  run_vcpu(vcpu);
+  finish_instruction(vcpu);
   std::optional<MachineEnd> end;
   {
     const std::lock_guard lock(control_mutex_);
@@ -88,6 +78,8 @@ bool Vm::handle_exit(VcpuExit& exit) {
   } else if (std::holds_alternative<ExitShutdown>(exit)) {
     end_after_shutdown();
     return false;
+  } else if (std::holds_alternative<ExitDirtyFull>(exit)) {
+    empty_write_record();
   } else if (const auto* failed = std::get_if<ExitFailed>(&exit)) {
     end(EndReason::kEngineFailed, failed->why);
     return false;
@@ -116,9 +108,26 @@ void Vm::handle_port(const ExitPort& exit) {
   }
 }
 
+void Vm::empty_write_record() {
+  Result<void> emptied;
+  {
+    const std::lock_guard lock(device_mutex_);  // devices note what they write in the same place
+    emptied = shell_->empty_record();
+  }
+  if (!emptied) {
+    end(EndReason::kEngineFailed, emptied.error().message());
+  }
+}
+
+// Of the first machine of a spore: what it needed on its way to its first sign of life, which is
+// the first that its agent says of its own accord. A failure costs those that follow some time.
+void Vm::record_working_set() {
+  if (shell_->reusable() && shell_->collect_written()) {
+    static_cast<void>(shell_->ram().record_working_set());
+  }
+}
+
 void Vm::settle(Vcpu& vcpu) {
-  // A wide access has a few exits; a guest cannot make one instruction need more than these.
-  constexpr int kMaxFragments = 16;
   for (int i = 0; i < kMaxFragments; ++i) {
     VcpuExit exit = vcpu.settle();
     if (std::holds_alternative<ExitInterrupted>(exit) || !handle_exit(exit)) {
@@ -128,10 +137,23 @@ void Vm::settle(Vcpu& vcpu) {
   end(EndReason::kEngineFailed, "a vCPU did not come to the end of its instruction");
 }
 
+// Whoever has the vCPU next sets its whole state, which an access under way would change again.
+void Vm::finish_instruction(Vcpu& vcpu) {
+  bool finished = false;
+  for (int i = 0; i < kMaxFragments && !finished; ++i) {
+    finished = std::holds_alternative<ExitInterrupted>(vcpu.settle());
+  }
+  vcpu.clear_kick();
+  if (!finished) {
+    const std::lock_guard lock(control_mutex_);
+    shell_is_sound_ = false;
+  }
+}
+
 bool Vm::park() {
   std::unique_lock lock(control_mutex_);
   const std::uint64_t pause = pauses_;
-  if (++parked_ == vcpus_.size() && !end_) {
+  if (++parked_ == shell_->vcpus().size() && !end_) {
     // All others wait below: this thread alone looks at the machine.
     lock.unlock();
     finish_capture();
@@ -158,10 +180,10 @@ void Vm::finish_capture() {
 
 Result<VmState> Vm::save_state() {
   VmState state;
-  for (const auto& vcpu : vcpus_) {
+  for (const auto& vcpu : shell_->vcpus()) {
     SPORE_ASSIGN(state.cpus.emplace_back(), vcpu->save());
   }
-  SPORE_ASSIGN(state.clock, machine_->save_clock());
+  SPORE_ASSIGN(state.clock, shell_->machine().save_clock());
   const std::lock_guard lock(device_mutex_);
   state.devices = devices_->state();
   return state;
@@ -196,8 +218,11 @@ void Vm::order(Command command) {
   } else if (!command_.compare_exchange_strong(running, command)) {
     return;  // it is stopping already
   }
-  for (const auto& vcpu : vcpus_) {
-    vcpu->kick();
+  const std::lock_guard lock(control_mutex_);
+  if (shell_) {
+    for (const auto& vcpu : shell_->vcpus()) {
+      vcpu->kick();
+    }
   }
 }
 

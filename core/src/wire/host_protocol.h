@@ -27,12 +27,14 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Generation, number, id, parent_id, parameters
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MachineEnd, reason, detail, console_tail)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MachineStats, memory_bytes, private_bytes, shared_bytes, exits)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CaptureTimings, freeze_us, pause_us)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ForkTimings, build_us, shell_us, memory_us, devices_us, cpus_us,
+                                   agent_ready_us, reset, pages_checked, pages_copied)
 
 }  // namespace spore
 
 namespace spore::wire {
 
-inline constexpr std::uint32_t kHostProtocolVersion = 1;
+inline constexpr std::uint32_t kHostProtocolVersion = 2;
 // Agent bytes travel in frames of at most this, so that no machine keeps the stream for long.
 inline constexpr std::size_t kMaxRelay = 64 * 1024;
 
@@ -102,8 +104,9 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TakeSporeMessage, machine, spore, keep_runnin
 struct ForkChildMessage {
   std::uint64_t machine = 0;
   ForkParameters parameters;
+  std::uint64_t replaces = 0;  // a machine to be closed first; 0: none
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ForkChildMessage, machine, parameters)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ForkChildMessage, machine, parameters, replaces)
 
 struct ForkMessage {
   std::uint64_t spore = 0;
@@ -111,9 +114,15 @@ struct ForkMessage {
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ForkMessage, spore, children)
 
+struct ForkedChildMessage {
+  Generation generation;
+  ForkTimings timings;
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ForkedChildMessage, generation, timings)
+
 // In the order of the request's children.
 struct ForkedMessage {
-  std::vector<BootedMessage> children;
+  std::vector<ForkedChildMessage> children;
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ForkedMessage, children)
 

@@ -328,6 +328,54 @@ TEST_P(SessionTest, ChildrenGoOnFromTheCapture) {
   }
 }
 
+TEST_P(SessionTest, AResetMachineIsAnotherGenerationAndTheOldOneSaysSo) {
+  const auto spore = boot()->capture({});
+  ASSERT_TRUE(spore) << spore.error().message();
+  auto children = (*spore)->fork(1);
+  ASSERT_TRUE(children) << children.error().message();
+  std::unique_ptr<Machine> child = std::move(children->front());
+  for (std::uint32_t round = 0; round < 3; ++round) {
+    const auto waiting = start(*child, {"cat"});
+    ForkParameters parameters;
+    parameters.child_index = round;
+    parameters.child_count = 9;
+    auto next = (*spore)->reset(*child, parameters);
+    ASSERT_TRUE(next) << next.error().message();
+    const Told told = follow(*waiting);
+    ASSERT_TRUE(told.lost.has_value());
+    EXPECT_EQ(told.lost->end.reason, EndReason::kPutBack);
+    EXPECT_EQ(child->ended()->reason, EndReason::kPutBack);
+    EXPECT_THAT(child->exec({.argv = {"echo"}}).error().message(),
+                HasSubstr("was put back to a spore"));
+    child = std::move(*next);
+    EXPECT_TRUE(child->fork_timings().reset);
+    EXPECT_EQ(child->generation().number, 1U);
+    EXPECT_EQ(child->generation().parameters.child_index, round);
+    EXPECT_EQ(follow(*start(*child, {"echo", "new"})).out, "new\n");
+    EXPECT_EQ(host_.machine_count(), 1U);
+  }
+}
+
+TEST_P(SessionTest, AMachineThatHasEndedIsResetToo) {
+  const auto machine = boot();
+  const auto spore = machine->capture({.keep_running = true});
+  ASSERT_TRUE(spore) << spore.error().message();
+  follow(*start(*machine, {"poweroff"}));
+  auto next = (*spore)->reset(*machine, {});
+  ASSERT_TRUE(next) << next.error().message();
+  EXPECT_EQ(follow(*start(**next, {"echo", "new"})).out, "new\n");
+}
+
+TEST_P(SessionTest, AResetThatMakesNoSenseLeavesTheMachineAlone) {
+  const auto machine = boot();
+  const auto spore = machine->capture({.keep_running = true});
+  ASSERT_TRUE(spore) << spore.error().message();
+  ForkParameters parameters;
+  parameters.child_index = 3;
+  EXPECT_EQ((*spore)->reset(*machine, parameters).error().code(), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(follow(*start(*machine, {"echo", "on"})).out, "on\n");
+}
+
 TEST_P(SessionTest, AParentMayGoOn) {
   const auto machine = boot();
   const auto fixture = start(*machine, {"fixture"});

@@ -96,6 +96,12 @@ class VmTest : public ::testing::Test {
     EXPECT_TRUE(vm) << vm.error().message();
     return std::move(*vm);
   }
+  Result<std::unique_ptr<Vm>> fork(const std::shared_ptr<const Capture>& capture,
+                                   Generation generation, std::shared_ptr<VmObserver> observer) {
+    ForkTimings timings;
+    return Vm::fork(Shell::for_forks(hypervisor_, capture->shape(), capture->ram).value(), capture,
+                    std::move(generation), std::move(observer), timings);
+  }
   static void ring(FakeCpu& cpu, wire::DoorbellCommand command) {
     const auto value = static_cast<std::uint32_t>(command);
     std::vector<std::byte> data(sizeof(value));
@@ -235,13 +241,82 @@ TEST_F(VmTest, AChildIsAnotherGenerationOverTheSameState) {
   child.parent_id = (*capture)->generation.id;
   child.parameters.child_index = 3;
   child.parameters.child_count = 5;
-  auto forked = Vm::fork(hypervisor_, *capture, child, std::make_shared<Watcher>());
+  auto forked = fork(*capture, child, std::make_shared<Watcher>());
   ASSERT_TRUE(forked) << forked.error().message();
   EXPECT_EQ((*forked)->generation().number, 1u);
   const auto stats = (*forked)->stats();
   ASSERT_TRUE(stats);
   EXPECT_EQ(stats->memory_bytes, 64 * kMiB);
   EXPECT_EQ(stats->private_bytes, wire::kGenerationPageSize);  // its generation page, and no more
+}
+
+TEST_F(VmTest, AMachineThatIsOverGivesItsShellToTheNext) {
+  ring(hypervisor_.cpu(0, 0), wire::DoorbellCommand::kCapture);
+  const auto parent = boot();
+  parent->start();
+  watcher_->await_captures(1);
+  const auto capture = parent->take_capture(false);
+  ASSERT_TRUE(capture);
+  EXPECT_EQ(parent->release_shell(), nullptr);  // it was made for a boot
+
+  auto shell = Shell::for_forks(hypervisor_, (*capture)->shape(), (*capture)->ram).value();
+  const Shell* const first = shell.get();
+  for (int life = 0; life < 3; ++life) {
+    ring(hypervisor_.cpu(1, 0), wire::DoorbellCommand::kPowerOff);
+    const auto watcher = std::make_shared<Watcher>();
+    ForkTimings timings;
+    auto vm = Vm::fork(std::move(shell), *capture, generation(1, 'b'), watcher, timings);
+    ASSERT_TRUE(vm) << vm.error().message();
+    if (life > 0) {
+      EXPECT_EQ(timings.pages_checked, 2U);  // the generation page, and the one below
+    }
+    hypervisor_.will_tell_written({{0, 100}});
+    (*vm)->start();
+    EXPECT_EQ(watcher->await_end().reason, EndReason::kPoweredOff);
+    shell = (*vm)->release_shell();
+    EXPECT_EQ(shell.get(), first);
+    // What is left of it answers, and has no machine.
+    EXPECT_EQ((*vm)->stats().error().code(), ErrorCode::kMachineEnded);
+    (*vm)->send_to_agent("late");
+    EXPECT_EQ((*vm)->release_shell(), nullptr);
+  }
+}
+
+TEST_F(VmTest, AShellWhoseGuestCrashedIsNotUsedAgain) {
+  ring(hypervisor_.cpu(0, 0), wire::DoorbellCommand::kCapture);
+  const auto parent = boot();
+  parent->start();
+  watcher_->await_captures(1);
+  const auto capture = parent->take_capture(false);
+  ASSERT_TRUE(capture);
+  hypervisor_.cpu(1, 0).stop_with(ExitShutdown{});
+  const auto watcher = std::make_shared<Watcher>();
+  auto vm = fork(*capture, generation(1, 'b'), watcher);
+  ASSERT_TRUE(vm);
+  (*vm)->start();
+  EXPECT_EQ(watcher->await_end().reason, EndReason::kReset);
+  EXPECT_EQ((*vm)->release_shell(), nullptr);
+}
+
+TEST_F(VmTest, AFullRecordOfWritesIsEmptiedAndTheMachineGoesOn) {
+  ring(hypervisor_.cpu(0, 0), wire::DoorbellCommand::kCapture);
+  const auto parent = boot();
+  parent->start();
+  watcher_->await_captures(1);
+  const auto capture = parent->take_capture(false);
+  ASSERT_TRUE(capture);
+  hypervisor_.cpu(1, 0).stop_with(ExitDirtyFull{});
+  ring(hypervisor_.cpu(1, 0), wire::DoorbellCommand::kPowerOff);
+  const auto watcher = std::make_shared<Watcher>();
+  auto vm = fork(*capture, generation(1, 'b'), watcher);
+  ASSERT_TRUE(vm);
+  hypervisor_.will_tell_written({{0, 5}, {0, 6}});
+  (*vm)->start();
+  EXPECT_EQ(watcher->await_end().reason, EndReason::kPoweredOff);
+  const auto shell = (*vm)->release_shell();
+  ASSERT_NE(shell, nullptr);
+  EXPECT_TRUE(shell->ram().written()->contains(5));
+  EXPECT_TRUE(shell->ram().written()->contains(6));
 }
 
 }  // namespace
