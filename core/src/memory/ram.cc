@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "memory/page_copy.h"
 #include "memory/page_map.h"
 
 namespace spore::memory {
@@ -111,13 +112,7 @@ Result<Ram::Loaded> Ram::load(std::shared_ptr<const RamImage> image) {
 }
 
 bool Ram::put_back(std::size_t page, const RamImage& image) {
-  std::byte* ours = mapping_.data() + page * kPageSize;
-  const std::byte* wanted = image.page(page);
-  if (std::memcmp(ours, wanted, kPageSize) == 0) {
-    return false;
-  }
-  std::memcpy(ours, wanted, kPageSize);
-  return true;
+  return copy_difference(mapping_.data() + page * kPageSize, image.page(page));
 }
 
 Result<void> Ram::map_anew(const RamImage& image) {
