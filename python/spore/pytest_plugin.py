@@ -29,6 +29,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         " write --spore-fork=N",
     )
     group.addoption(
+        "--spore-dist",
+        default="shard",
+        choices=("shard", "each"),
+        help="shard: each child runs its part of the tests (default); each: every test runs in a"
+        " clean machine, put back to the fixture point after the one before",
+    )
+    group.addoption(
         "--spore-engine",
         default="auto",
         choices=("auto", "kvm", "nest"),

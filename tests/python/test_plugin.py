@@ -96,7 +96,14 @@ def _outcomes(path: Path) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("-k", "numbers"), ("-m", "xfail"), ("--deselect", "test_mixed.py::test_fails"), ("-s",)],
+    [
+        (),
+        ("-k", "numbers"),
+        ("-m", "xfail"),
+        ("--deselect", "test_mixed.py::test_fails"),
+        ("-s",),
+        ("--spore-dist=each",),
+    ],
     ids=" ".join,
 )
 def test_outcomes_and_status_are_those_of_plain_pytest(

@@ -42,7 +42,7 @@ class Child:
     calls: list[reports.Call] = field(default_factory=list)
     phases: list[str] = field(default_factory=list)  # of the running test, that were reported
     progressed: bool = False  # since its machine was forked
-    finished: bool = False
+    finished: bool = False  # said all that it has to say
     forgiven: bool = False  # its last machine was lost by the nest's emulator
 
 
@@ -56,6 +56,7 @@ class Controller:
         self._tests: list[str] = []
         self._at_fixture_point = False
         self._children: dict[int, Child] = {}
+        self._waiting: deque[int] = deque()  # tests that no child has yet; only with each
         self.story = summary.Story()
 
     # ---- hooks ------------------------------------------------------------------------------
@@ -180,7 +181,12 @@ class Controller:
             terminal.showfspath = False
         plan = shards.split(len(self._tests), self._settings.children)
         self.story.children = len(plan)
-        self._fork([Child(shard, deque(tests)) for shard, tests in enumerate(plan)])
+        if self._settings.each:
+            self._waiting.extend(range(len(self._tests)))
+            first = [deque([self._waiting.popleft()]) for _ in plan]
+        else:
+            first = [deque(tests) for tests in plan]
+        self._fork([Child(shard, tests) for shard, tests in enumerate(first)])
         try:
             while self._children:
                 member, said = self._fleet.next_event()
@@ -199,12 +205,33 @@ class Controller:
     def _fork(self, children: list[Child]) -> None:
         members = self._fleet.fork([child.shard for child in children], self.story.children)
         for member, child in zip(members, children):
-            self._children[member.index] = child
-            child.progressed = False
-            order = {"type": "run", "run": shards.to_ranges(child.remaining)}
-            # One that has ended already says so itself, through its reader.
-            with contextlib.suppress(spore.MachineEnded):
-                self._fleet.send(member, order)
+            self._give_order(member, child)
+
+    def _give_order(self, member: Member, child: Child) -> None:
+        self._children[member.index] = child
+        child.progressed = False
+        follows = None
+        if self._settings.each and child.remaining[-1] + 1 < len(self._tests):
+            # What the next test needs is not torn down, as in a run without forks.
+            follows = child.remaining[-1] + 1
+        order = {
+            "type": "run",
+            "run": shards.to_ranges(child.remaining),
+            "follows": follows,
+            "each": self._settings.each,
+        }
+        # One that has ended already says so itself, through its reader.
+        with contextlib.suppress(spore.MachineEnded):
+            self._fleet.send(member, order)
+
+    def _go_on(self, member: Member, child: Child) -> None:
+        """With each: puts the machine back for the next test, or ends it when there is none."""
+        del self._children[member.index]
+        if not self._waiting:
+            self._fleet.retire(member)
+            return
+        following = Child(child.shard, deque([self._waiting.popleft()]))
+        self._give_order(self._fleet.reset(member, child.shard, self.story.children), following)
 
     def _take(
         self, session: pytest.Session, member: Member, child: Child, message: frames.Message
@@ -215,6 +242,9 @@ class Controller:
             if message["failed"]:
                 session.shouldfail = message["failed"]
                 raise session.Failed(session.shouldfail)
+            return
+        if kind == "done" and self._settings.each:
+            self._go_on(member, child)
             return
         if kind == "start":
             child.running = message
@@ -249,9 +279,9 @@ class Controller:
             raise session.Interrupted(session.shouldstop)
 
     def _take_end(self, session: pytest.Session, member: Member, child: Child, end: Ended) -> None:
-        del self._children[member.index]
-        self._fleet.retire(member)
         if child.finished and not child.remaining:
+            del self._children[member.index]
+            self._fleet.retire(member)
             return
         if end.doubtful and self._fleet.engine == "nest" and not child.forgiven:
             # Once in a row: what happens again is the test's doing. Of the running test nothing
@@ -260,8 +290,7 @@ class Controller:
                 f"spore: child {child.shard} was lost by the nest's emulator, not by a test; "
                 "going on from where it was"
             )
-            if child.remaining:
-                self._fork([Child(child.shard, child.remaining, forgiven=True)])
+            self._replace(member, child, forgiven=True)
             return
         self.story.crashes += 1
         if child.running is not None or (child.remaining and not child.progressed):
@@ -277,8 +306,17 @@ class Controller:
                 f"spore: child {child.shard} was lost between two tests: {end.reason}", red=True
             )
         self._flush(session, child)
+        self._replace(member, child)
+
+    def _replace(self, member: Member, child: Child, *, forgiven: bool = False) -> None:
+        """Gives what a child that is lost has left to another."""
+        if self._settings.each and not child.remaining:
+            self._go_on(member, child)
+            return
+        del self._children[member.index]
+        self._fleet.retire(member)
         if child.remaining:
-            self._fork([Child(child.shard, child.remaining)])
+            self._fork([Child(child.shard, child.remaining, forgiven=forgiven)])
 
     def _report_crash(self, child: Child, end: Ended) -> None:
         """Reports the running test as failed; the first one, if none had started."""

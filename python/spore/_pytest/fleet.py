@@ -70,6 +70,7 @@ class Timings:
     boot: float = 0.0
     capture: float = 0.0
     fork: float = 0.0
+    reset: float = 0.0  # of all resets, one after the other
 
 
 @dataclass
@@ -87,6 +88,8 @@ class Fleet:
         self._session: Session | None = None
         self._spore: Spore | None = None
         self._parent: Member | None = None
+        self._made = 0  # children so far, resets included
+        self.resets = 0
 
     @property
     def engine(self) -> str:
@@ -126,7 +129,7 @@ class Fleet:
         """One child for each of `shards`, which number the shards of a run in `count` shards."""
         assert self._spore is not None
         assert self._parent is not None
-        first = len(self.members)  # over `count` where a child replaces one that died
+        first = self._made  # over `count` where a child replaces one that died
         parameters = [
             spore.ForkParameters(
                 child_index=first + offset,
@@ -139,12 +142,32 @@ class Fleet:
         with _Stopwatch() as watch:
             machines = self._spore.fork(parameters)
         self.timings.fork += watch.seconds
-        children = []
-        for offset, machine in enumerate(machines):
-            process = machine.process(self._parent.process.id)
-            children.append(self._watch(Member(first + offset, machine, process)))
+        children = [self._join(machine) for machine in machines]
         self.members += children
         return children
+
+    def reset(self, member: Member, shard: int, count: int) -> Member:
+        """A child like those of `fork`, in the machine of `member`, which is no more after that."""
+        assert self._spore is not None
+        parameters = spore.ForkParameters(
+            child_index=self._made,
+            child_count=max(count, self._made + 1),
+            shard_index=shard,
+            shard_count=count,
+        )
+        with _Stopwatch() as watch:
+            machine = self._spore.reset(member.machine, parameters)
+        self.timings.reset += watch.seconds
+        self.resets += 1
+        child = self._join(machine)
+        self.members[self.members.index(member)] = child
+        return child
+
+    def _join(self, machine: Machine) -> Member:
+        assert self._parent is not None
+        process = machine.process(self._parent.process.id)
+        self._made += 1
+        return self._watch(Member(self._made - 1, machine, process))
 
     def send(self, member: Member, message: frames.Message) -> None:
         member.process.write_channel(frames.encode(message))

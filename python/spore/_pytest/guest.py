@@ -145,7 +145,16 @@ class GuestPlugin:
         if not self._config.getoption("spore_keep_random_state"):
             reseed()
         order = self._channel.receive()
-        self._run(session, [session.items[index] for index in shards.from_ranges(order["run"])])
+        indexes = shards.from_ranges(order["run"])
+        follows = order["follows"]
+        self._run(
+            session,
+            [session.items[index] for index in indexes],
+            session.items[follows] if follows is not None else None,
+        )
+        if order["each"]:
+            self.send("done")
+            self._channel.receive()  # the machine is put back meanwhile: nothing comes
         return True
 
     def _prepare(self, session: pytest.Session) -> None:
@@ -191,8 +200,10 @@ class GuestPlugin:
         item._initrequest()  # type: ignore[attr-defined]
         return failure
 
-    def _run(self, session: pytest.Session, items: list[pytest.Item]) -> None:
-        following: list[pytest.Item | None] = [*items[1:], None]
+    def _run(
+        self, session: pytest.Session, items: list[pytest.Item], follows: pytest.Item | None
+    ) -> None:
+        following: list[pytest.Item | None] = [*items[1:], follows]
         for item, next_item in zip(items, following):
             self._config.hook.pytest_runtest_protocol(item=item, nextitem=next_item)
             if session.shouldfail:

@@ -16,6 +16,7 @@ class Settings:
     """The options of a run."""
 
     children: int
+    each: bool  # a clean machine for every test
     engine: str
     memory: int  # bytes
     cpus: int
@@ -37,6 +38,7 @@ def read_settings(config: pytest.Config) -> Settings:
         raise pytest.UsageError(f"--spore-cpus={cpus}: a machine has 1 to 8 CPUs")
     return Settings(
         children=_children(config.getoption("spore_fork")),
+        each=config.getoption("spore_dist") == "each",
         engine=config.getoption("spore_engine"),
         memory=parse_size(config.getoption("spore_memory")),
         cpus=cpus,

@@ -39,7 +39,7 @@ def lines(story: Story, fleet: Fleet) -> list[str]:
     result += [
         f"forked:  captured in {timings.capture:.3f} s,"
         f" {_count(len(fleet.members), 'child', 'children')} forked in {timings.fork:.3f} s,"
-        f" tests ran in {story.running:.2f} s{restarts}",
+        f"{_resets(fleet)} tests ran in {story.running:.2f} s{restarts}",
     ]
     known = [member.stats for member in fleet.members if member.stats is not None]
     if known:
@@ -50,6 +50,13 @@ def lines(story: Story, fleet: Fleet) -> list[str]:
             f" {size(sum(private) // len(private))} of its own ({size(sum(private))} in all)"
         )
     return result
+
+
+def _resets(fleet: Fleet) -> str:
+    if not fleet.resets:
+        return ""
+    each = fleet.timings.reset / fleet.resets * 1000
+    return f" {_count(fleet.resets, 'reset', 'resets')} of {each:.1f} ms each,"
 
 
 def size(count: int) -> str:

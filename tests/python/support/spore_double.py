@@ -290,6 +290,10 @@ class Spore:
             raise spore.MachineEnded("the connection to the engine broke: the double is gone")
         return [self._zygote.fork(parameters) for parameters in children]
 
+    def reset(self, machine, child):
+        machine.close()
+        return self.fork([child])[0]
+
 
 class Session:
     engine = os.environ.get("SPORE_DOUBLE_ENGINE", "double")
