@@ -106,6 +106,10 @@ std::vector<Runner::Worker> Runner::make_workers() {
   }
   std::vector<Worker> workers(count);
   const auto hands = deal(selection_.to_run, std::max<std::size_t>(count, 1));
+  waiting_.clear();
+  if (options_.each) {
+    waiting_.assign(selection_.to_run.begin(), selection_.to_run.end());
+  }
   for (std::size_t i = 0; i < count; ++i) {
     Worker& worker = workers[i];
     worker.index = i;
@@ -113,9 +117,23 @@ std::vector<Runner::Worker> Runner::make_workers() {
     worker.parameters.child_count = static_cast<std::uint32_t>(count);
     worker.parameters.shard_index = static_cast<std::uint32_t>(i);
     worker.parameters.shard_count = static_cast<std::uint32_t>(count);
-    fill_batch(worker, hands[i], options_.outer.total > 1);
+    if (options_.each) {
+      fill_batch(worker, {*next_test()}, true);
+    } else {
+      fill_batch(worker, hands[i], options_.outer.total > 1);
+    }
   }
   return workers;
+}
+
+std::optional<std::size_t> Runner::next_test() {
+  const std::lock_guard lock(mutex_);
+  if (waiting_.empty()) {
+    return std::nullopt;
+  }
+  const std::size_t test = waiting_.front();
+  waiting_.pop_front();
+  return test;
 }
 
 // The next batch of a worker: `tests`, as many as one run of the program can be told.
@@ -190,16 +208,20 @@ Result<void> Runner::work(Worker& worker, std::unique_ptr<Machine> machine, Text
     parser.expect(worker.batch.tests);
     SPORE_ASSIGN(const ChildOutcome outcome,
                  run_child(*machine, worker.batch, std::move(parser), settings, report));
-    if (outcome.machine_alive) {
+    after_child(worker, outcome, report, results);
+    if (worker.rest.empty()) {
+      if (const auto next = next_test()) {
+        worker.rest = {*next};
+      }
+    }
+    if (outcome.machine_alive && (worker.rest.empty() || !options_.each)) {
       note_costs(*machine);
     }
-    machine.reset();
-    after_child(worker, outcome, report, results);
     if (worker.rest.empty()) {
       return {};
     }
     fill_batch(worker, std::vector<std::size_t>(worker.rest), true);
-    SPORE_ASSIGN(machine, fork_again(worker, attempt));
+    SPORE_ASSIGN(machine, renew(worker, *machine, attempt));
   }
 }
 
@@ -241,14 +263,19 @@ void Runner::after_child(Worker& worker, const ChildOutcome& outcome, TextReport
   }
 }
 
-Result<std::unique_ptr<Machine>> Runner::fork_again(Worker& worker, int attempt) {
+// A machine for the worker's next batch, in what its last one leaves.
+Result<std::unique_ptr<Machine>> Runner::renew(Worker& worker, Machine& machine, int attempt) {
   worker.parameters.name = fmt::format("{}-{}", worker.index, attempt + 1);
-  auto machines = spore_->fork(std::vector<ForkParameters>{worker.parameters});
-  if (!machines) {
-    return fail(machines.error().with_context(
-        fmt::format("forking a new machine for the remaining tests of child {}", worker.index)));
+  const auto start = Clock::now();
+  auto renewed = spore_->reset(machine, worker.parameters);
+  if (!renewed) {
+    return fail(renewed.error().with_context(
+        fmt::format("making a machine for the remaining tests of child {}", worker.index)));
   }
-  return std::move(machines->front());
+  const std::lock_guard lock(mutex_);
+  ++costs_.resets;
+  costs_.resets_ms += seconds_since(start) * 1000;
+  return renewed;
 }
 
 void Runner::note_costs(Machine& machine) {

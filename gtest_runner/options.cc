@@ -122,6 +122,11 @@ std::string default_workdir(const std::vector<ImageMount>& mounts) {
 
 void declare(CLI::App& app, RawOptions& raw, Options& options) {
   app.add_option("--shards", raw.shards, "Children that run the tests (default: CPUs, at least 2)");
+  app.add_option_function<std::string>(
+         "--spore-dist", [&options](const std::string& how) { options.each = how == "each"; },
+         "shard: each child runs its part (default); each: every test runs in a clean machine, put "
+         "back after the one before")
+      ->check(CLI::IsMember({"shard", "each"}));
   app.add_option("--setup", options.setup, "Shell line, run once in the guest before the fork");
   app.add_option("--memory", raw.memory, "RAM of the machine: MiB, or with a suffix M or G (512)");
   app.add_option("--cpus", options.cpus, "Processors of each machine (default 1)");

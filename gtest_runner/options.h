@@ -18,6 +18,7 @@ struct Options {
   std::string binary;
   std::uint32_t shards = 2;
   bool shards_given = false;
+  bool each = false;  // every test in a clean machine
   std::string setup;  // a shell line; empty: none
   std::uint64_t memory_mib = 512;
   std::uint32_t cpus = 1;

@@ -32,10 +32,13 @@ std::string closing_line(const RunCosts& costs) {
   if (costs.setup_s > 0) {
     text += fmt::format(", set up once in {:.2f} s", costs.setup_s);
   }
-  text +=
-      fmt::format(", captured in {:.1f} ms; {} child{} forked in {:.1f} ms, tests took {:.2f} s",
-                  costs.capture_ms, costs.children, costs.children == 1 ? "" : "ren", costs.fork_ms,
-                  costs.tests_s);
+  text += fmt::format(", captured in {:.1f} ms; {} child{} forked in {:.1f} ms", costs.capture_ms,
+                      costs.children, costs.children == 1 ? "" : "ren", costs.fork_ms);
+  if (costs.resets > 0) {
+    text += fmt::format(", put back {} times in {:.1f} ms each", costs.resets,
+                        costs.resets_ms / static_cast<double>(costs.resets));
+  }
+  text += fmt::format(", tests took {:.2f} s", costs.tests_s);
   if (costs.measured > 0) {
     constexpr double kBytesPerMib = 1024.0 * 1024.0;
     const double count = static_cast<double>(costs.measured);

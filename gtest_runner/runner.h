@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -30,6 +31,8 @@ struct RunCosts {
   double fork_ms = 0;
   double tests_s = 0;
   std::size_t children = 0;
+  std::size_t resets = 0;           // machines put back for the next test
+  double resets_ms = 0;             // all of them, one after the other
   std::uint64_t private_bytes = 0;  // of all children measured
   std::uint64_t shared_bytes = 0;
   std::size_t measured = 0;
@@ -67,7 +70,9 @@ class Runner {
   Result<void> run_workers(std::vector<Worker>& workers, TextReport& report, RunResults& results);
   Result<void> work(Worker& worker, std::unique_ptr<Machine> machine, TextReport& report,
                     RunResults& results);
-  Result<std::unique_ptr<Machine>> fork_again(Worker& worker, int attempt);
+  Result<std::unique_ptr<Machine>> renew(Worker& worker, Machine& machine, int attempt);
+  // With each: the next test that no worker has had.
+  std::optional<std::size_t> next_test();
   Result<void> write_report(RunResults& results, const TextReport& report);
 
   std::vector<Worker> make_workers();
@@ -104,7 +109,8 @@ class Runner {
 
   std::mutex mutex_;  // guards what follows, and the RunResults of an iteration
   std::vector<std::string> complaints_;
-  bool passed_ = true;  // all children of this iteration so far
+  bool passed_ = true;               // all children of this iteration so far
+  std::deque<std::size_t> waiting_;  // with each: tests that no worker has had
   RunCosts costs_;
 };
 

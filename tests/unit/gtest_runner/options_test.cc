@@ -28,6 +28,13 @@ TEST(Options, BelongToTheRunnerBeforeTheBinaryAndToItAfter) {
   EXPECT_THAT(options.gtest.rest, ElementsAre("--shards", "9", "x"));
 }
 
+TEST(Options, ChooseHowTestsAreDistributed) {
+  EXPECT_FALSE(parse({"./tests"})->options->each);
+  EXPECT_FALSE(parse({"--spore-dist", "shard", "./tests"})->options->each);
+  EXPECT_TRUE(parse({"--spore-dist=each", "./tests"})->options->each);
+  EXPECT_THAT(parse({"--spore-dist=every", "./t"}).error().message(), HasSubstr("every"));
+}
+
 TEST(Options, AreAtLeastTwoShards) {
   EXPECT_GE(parse({"./tests"})->options->shards, 2U);
 }

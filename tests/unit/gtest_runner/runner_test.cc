@@ -306,6 +306,47 @@ TEST_F(RunnerTest, RepeatsAndShuffles) {
   EXPECT_EQ(session_.log().forked.size(), 4U);
 }
 
+TEST_F(RunnerTest, EachGivesEveryTestAMachineAndTheSameReport) {
+  options_.each = true;
+  options_.gtest.output = fmt::format("xml:{}/merged.xml", directory_);
+  const auto status = run("runner_subject_mixed");
+  ASSERT_TRUE(status) << status.error().message();
+  EXPECT_EQ(*status, 1);
+  run_plainly("runner_subject_mixed", fmt::format("--gtest_output=xml:{}/plain.xml", directory_));
+  EXPECT_EQ(timeless_xml(directory_ + "/merged.xml"), timeless_xml(directory_ + "/plain.xml"));
+  EXPECT_EQ(count(sink_.out_text, "[ RUN      ] Plain.Fails\n"), 1U);
+  EXPECT_EQ(session_.log().forked.size(), 14U);
+  EXPECT_EQ(session_.log().resets, 14 - 3);
+}
+
+TEST_F(RunnerTest, EachGoesOnAfterTestsThatDie) {
+  options_.each = true;
+  options_.shards = 2;
+  options_.timeout = std::chrono::milliseconds(1500);  // one of them sleeps
+  const auto status = run("runner_subject_dying");
+  ASSERT_TRUE(status) << status.error().message();
+  EXPECT_EQ(*status, 1);
+  EXPECT_EQ(count(sink_.out_text, "[ RUN      ] "), 8U);
+  EXPECT_THAT(sink_.out_text, HasSubstr("\n 4 FAILED TESTS\n"));
+  EXPECT_EQ(session_.log().forked.size(), 8U);
+}
+
+TEST_F(RunnerTest, EachStartsEveryTestAtTheFixturePoint) {
+  options_.each = true;
+  options_.shards = 2;
+  const auto status = run("runner_subject_fixture");
+  ASSERT_TRUE(status) << status.error().message();
+  EXPECT_EQ(*status, 1) << "Fixture.D aborts";
+  EXPECT_EQ(count(sink_.out_text, "building the index\n"), 1U);
+  for (const char* name : {"A", "B", "C", "E", "F", "G", "H"}) {
+    EXPECT_EQ(count(sink_.out_text, fmt::format("[       OK ] Fixture.{} ", name)), 1U) << name;
+  }
+  ASSERT_EQ(session_.log().forked.size(), 8U);
+  for (const ForkParameters& child : session_.log().forked) {
+    EXPECT_THAT(child.user.at("gtest_filter"), ::testing::MatchesRegex("Fixture\\.[A-H]"));
+  }
+}
+
 TEST_F(RunnerTest, AFixturePointIsReachedOnce) {
   options_.shards = 3;
   const auto status = run("runner_subject_fixture");
@@ -318,6 +359,7 @@ TEST_F(RunnerTest, AFixturePointIsReachedOnce) {
   }
   EXPECT_EQ(count(text, "[  FAILED  ] Fixture.D ("), 1U);
   ASSERT_EQ(session_.log().forked.size(), 4U);
+  EXPECT_EQ(session_.log().resets, 1);
   EXPECT_EQ(session_.log().forked[3].user.at("gtest_filter"), "Fixture.G");
   EXPECT_THAT(session_.log().forked[0].user, IsEmpty());
 }
