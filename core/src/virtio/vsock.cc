@@ -278,7 +278,10 @@ void VsockDevice::receive_for(Connection& connection, const VsockHeader& header)
 void VsockDevice::receive_data(Connection& connection) {
   VsockConnectionState& state = connection.state;
   state.forwarded += static_cast<std::uint32_t>(incoming_.size());
-  if (state.forwarded - state.forwarded_told >= kBufferSize / 2) {
+  // Linux takes no more credit than it gives itself, in recent kernels, and
+  // waits for more where it sees none.
+  const std::uint32_t taken = std::min(kBufferSize, state.peer_buf_alloc);
+  if (state.forwarded - state.forwarded_told >= taken / 2) {
     state.update_credit = true;
   }
   if (!state.closing && !incoming_.empty()) {

@@ -222,15 +222,24 @@ TEST_F(VsockTest, CarriesBytesBothWays) {
 TEST_F(VsockTest, TellsCreditBeforeTheGuestRunsOut) {
   give_buffers(8);
   connect();
-  const std::string half(VsockDevice::kBufferSize / 2 / 8, 'x');
-  for (int i = 0; i < 7; ++i) {
-    transmit(header(kVsockOpData), half);
-    EXPECT_TRUE(packets().empty());
-  }
-  transmit(header(kVsockOpData), half);
-  const Packet update = only_packet();
-  EXPECT_EQ(update.header.op, kVsockOpCreditUpdate);
-  EXPECT_EQ(update.header.fwd_cnt, VsockDevice::kBufferSize / 2);
+  const auto send_half = [this](std::uint32_t credit, std::uint32_t buf_alloc) {
+    const std::string piece(credit / 2 / 8, 'x');
+    VsockHeader data = header(kVsockOpData);
+    data.buf_alloc = buf_alloc;
+    for (int i = 0; i < 7; ++i) {
+      transmit(data, piece);
+      EXPECT_TRUE(packets().empty());
+    }
+    transmit(data, piece);
+    const Packet update = only_packet();
+    EXPECT_EQ(update.header.op, kVsockOpCreditUpdate);
+    return update.header.fwd_cnt;
+  };
+  constexpr std::uint32_t kMuch = 2 * VsockDevice::kBufferSize;
+  EXPECT_EQ(send_half(VsockDevice::kBufferSize, kMuch), VsockDevice::kBufferSize / 2);
+  // A guest that uses no more of our credit than it gives.
+  constexpr std::uint32_t kLittle = 256 * 1024;
+  EXPECT_EQ(send_half(kLittle, kLittle), VsockDevice::kBufferSize / 2 + kLittle / 2);
   transmit(header(kVsockOpCreditRequest));
   EXPECT_EQ(only_packet().header.op, kVsockOpCreditUpdate);
 }
