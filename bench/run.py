@@ -15,6 +15,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import resets
 import spore
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,18 +44,57 @@ def at_least(name: str, where: str, value: float, unit: str, limit: float) -> Ro
     return Row(name, where, value, unit, f"at least {limit:g}", value >= limit)
 
 
-def native() -> list[Row]:
-    """Micro guests on this host's own /dev/kvm."""
-    done = subprocess.run([BIN / "fork_bench"], capture_output=True, text=True, check=False)
+def run_program(name: str) -> dict[tuple[str, int], dict[str, float]]:
+    """What a program of this folder measured; nothing where there is no KVM for it."""
+    done = subprocess.run([BIN / name], capture_output=True, text=True, check=False)
     if done.returncode == SKIPPED:
         print(f"native measurements skipped: {done.stderr.strip()}", file=sys.stderr)
-        return []
+        return {}
     if done.returncode != 0:
-        sys.exit(f"bench: fork_bench ended with status {done.returncode}: {done.stderr.strip()}")
+        sys.exit(f"bench: {name} ended with status {done.returncode}: {done.stderr.strip()}")
     measured = {}
     for line in done.stdout.splitlines():
         entry = json.loads(line)
         measured[entry["name"], entry["memory_mib"]] = entry
+    return measured
+
+
+def native_resets() -> list[Row]:
+    """Pooled forks and resets of micro guests."""
+    measured = run_program("reset_bench")
+    rows = [
+        at_most(f"fork from a pooled shell, {mib} MiB, p50", "native", entry["p50_us"], "us", 150)
+        for (name, mib), entry in measured.items()
+        if name == "fork from a pooled shell"
+    ]
+    values = {name: entry["p50_us"] for (name, _), entry in measured.items()}
+    if not values:
+        return []
+    fixed = values["reset of 0 pages"]
+    rows += [
+        at_most("reset, fixed cost, p50", "native", fixed, "us", 60),
+        *(
+            Row(f"  of it: {part}", "native", values[f"reset, {part}"], "us")
+            for part in ("memory", "devices", "vCPU")
+        ),
+        Row("reset to first exit, p50", "native", values["reset to first exit"], "us"),
+    ]
+    for pages in (256, 1024, 4096):
+        per_page = (values[f"reset of {pages} pages"] - fixed) / pages
+        copy = values[f"copy of a page, {pages} of them"]
+        rows.append(
+            at_most(f"reset, per page / memcpy, {pages} pages", "native", per_page / copy, "x", 3)
+        )
+    row = values["1000 forks in a row"] / 1000
+    rows.append(at_most("1000 forks in a row", "native", row, "ms", 500))
+    return rows
+
+
+def native() -> list[Row]:
+    """Micro guests on this host's own /dev/kvm."""
+    measured = run_program("fork_bench")
+    if not measured:
+        return []
     sizes = sorted({size for _, size in measured})
     rows = []
     for size in sizes:
@@ -73,9 +113,16 @@ def native() -> list[Row]:
                 "native",
                 fork["p50_us"] / floor["p50_us"],
                 "x",
-                1.5,
+                1.25,
             ),
             at_most(f"destroy, {size} MiB, p50", "native", destroy["p50_us"], "us", 1000),
+            at_most(
+                f"fork and destroy, {size} MiB, p99",
+                "native",
+                fork["p99_us"] + destroy["p99_us"],
+                "us",
+                1000,
+            ),
         ]
     small, large = (
         measured["fork to first exit", size]["p50_us"] for size in (sizes[0], sizes[-1])
@@ -130,7 +177,33 @@ def nest() -> list[Row]:
     qemu = median(qemu_restores())
     rows.append(Row("QEMU microvm, restore to first output", "nest", qemu * 1e3, "ms"))
     rows.append(at_least("QEMU restore / fork to first reply", "nest", qemu / fork, "x", 10))
-    return rows
+    return rows + nest_resets(qemu)
+
+
+def nest_resets(qemu: float) -> list[Row]:
+    """A clean machine for every test; `qemu` is QEMU's restore, in seconds."""
+    got = resets.measure(BIN / "spore")
+    return [
+        Row("Python fixture, fork to its answer", "nest", got.fork * 1e3, "ms"),
+        Row("Python fixture, reset to its answer", "nest", got.reset * 1e3, "ms"),
+        Row("  of it: the host's part", "nest", got.reset_host * 1e3, "ms"),
+        Row("  pages put back", "nest", got.pages, "pages"),
+        at_least("fork / reset", "nest", got.fork / got.reset, "x", 10),
+        at_least("QEMU restore / reset", "nest", qemu / got.reset, "x", 50),
+        at_most("private memory, 100 alive", "nest", got.private / MIB, "MiB", 8),
+        Row("capture of a layer, 2 MiB written", "nest", got.layer_large * 1e3, "ms"),
+        Row("capture of a layer, 16 MiB written", "nest", got.layer_more * 1e3, "ms"),
+        at_most(
+            "capture of a layer, 2048 MiB / 128 MiB",
+            "nest",
+            got.layer_large / got.layer_small,
+            "x",
+            1.3,
+        ),
+        Row("--spore-dist=each, per test", "nest", got.each * 1e3, "ms"),
+        Row("pytest-forked, per test", "nest", got.forked * 1e3, "ms"),
+        at_most("each / pytest-forked", "nest", got.each / got.forked, "x", 3),
+    ]
 
 
 def qemu_restores() -> list[float]:
@@ -167,7 +240,7 @@ def table(rows: list[Row]) -> str:
 def main() -> None:
     os.environ.setdefault("SPORE_BIN", str(BIN / "spore"))
     print(f"{platform.platform()}, {os.cpu_count()} CPUs")
-    rows = native() + nest()
+    rows = native() + native_resets() + nest()
     print(table(rows))
     written = ROOT / "build" / "bench.json"
     partial = written.with_suffix(".partial")
