@@ -52,8 +52,8 @@ Life live(std::unique_ptr<vm::Vm> last, std::unique_ptr<vm::Shell> shell,
 void measure_pooled(vm::Hypervisor& hypervisor, std::uint64_t mib) {
   const auto capture = capture_micro_guest(hypervisor, mib * kMiB);
   // The first machine of a spore tells what it touched; a guest does so with its agent's words.
-  auto first = live(nullptr, vm::Shell::for_forks(hypervisor, capture->shape(), capture->ram).value(),
-                    capture);
+  auto first = live(
+      nullptr, vm::Shell::for_forks(hypervisor, capture->shape(), capture->ram).value(), capture);
   const auto used = first.vm->release_shell();
   SPORE_CHECK(used->collect_written() && used->ram().record_working_set());
   std::vector<double> forks;

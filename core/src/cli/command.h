@@ -27,6 +27,7 @@ void show_progress(std::string_view what);
 // nest, or was about to start, ends with it. For verbs that do not forward signals.
 void end_on_signals();
 
+void add_bench_command(CLI::App& app, Context& context);
 void add_host_info_command(CLI::App& app, Context& context);
 void add_nest_commands(CLI::App& app, Context& context);
 void add_run_command(CLI::App& app, Context& context);

@@ -13,6 +13,7 @@ int main(int argc, char** argv) {
   app.footer("`spore VERB --help` says more about each.");
   spore::cli::Context context;
   spore::cli::add_host_info_command(app, context);
+  spore::cli::add_bench_command(app, context);
   spore::cli::add_nest_commands(app, context);
   spore::cli::add_run_command(app, context);
   spore::cli::add_serve_command(app, context);
