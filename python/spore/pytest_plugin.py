@@ -48,6 +48,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="memory of each machine, such as 512M or 2G (default: 1G); children share it",
     )
     group.addoption(
+        "--spore-memory-budget",
+        metavar="SIZE",
+        help="host memory that the children may have of their own, all together: when they near it,"
+        " fewer run at a time",
+    )
+    group.addoption(
+        "--spore-timings",
+        action="store_true",
+        help="show how long each phase of forks and resets took",
+    )
+    group.addoption(
         "--spore-cpus",
         type=int,
         default=1,

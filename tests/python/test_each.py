@@ -98,3 +98,52 @@ def test_stops_as_told(pytester: pytest.Pytester, forked: Run, arguments: tuple[
     result = each(forked, *arguments, fork="--spore-fork=1")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(failed=1 if arguments == ("-x",) else 2)
+
+
+def test_the_phases_of_forks_and_resets_are_shown_when_asked(
+    pytester: pytest.Pytester, forked: Run
+) -> None:
+    pytester.makepyfile(_DIRTY)
+    result = each(forked, "--spore-timings")
+    result.stdout.fnmatch_lines(
+        [
+            "timings: fork, medians of 3 in ms: shell 0.10, memory 0.20, *agent 5.00",
+            "timings: reset, medians of 4 in ms: shell 0.10, *; 77 pages put back",
+        ]
+    )
+    assert "timings:" not in each(forked).stdout.str()
+
+
+_ALONE = """
+    import os, pathlib, time
+    import pytest
+
+    running = pathlib.Path(__file__).with_name("running")
+
+    @pytest.mark.parametrize("number", range(8))
+    def test_runs_alone(number):
+        running.touch(exist_ok=False)
+        time.sleep(0.05)
+        running.unlink()
+"""
+
+
+@pytest.mark.parametrize("dist", ["shard", "each"])
+def test_a_budget_that_is_nearly_used_lets_fewer_children_run(
+    pytester: pytest.Pytester, forked: Run, monkeypatch: pytest.MonkeyPatch, dist: str
+) -> None:
+    monkeypatch.setenv("SPORE_DOUBLE_PRIVATE_MIB", "40")
+    pytester.makepyfile(_ALONE)
+    result = forked(f"--spore-dist={dist}", "--spore-memory-budget=64M", fork="--spore-fork=4")
+    result.assert_outcomes(passed=8)
+    # With room enough they meet.
+    assert forked(f"--spore-dist={dist}", fork="--spore-fork=4").parseoutcomes() != {"passed": 8}
+
+
+def test_a_budget_too_small_for_one_child_is_refused(
+    pytester: pytest.Pytester, forked: Run
+) -> None:
+    pytester.makepyfile("def test_a(): pass")
+    result = forked("--spore-memory-budget=8M")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--spore-memory-budget=8M: too small for one child*32M or more*"])

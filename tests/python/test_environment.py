@@ -100,13 +100,13 @@ def test_what_means_nothing_in_a_machine_is_left_out(pytester: pytest.Pytester) 
     ("text", "size"), [("512M", 512 << 20), ("2G", 2 << 30), ("1gib", 1 << 30), ("3MB", 3 << 20)]
 )
 def test_sizes(text: str, size: int) -> None:
-    assert options.parse_size(text) == size
+    assert options.parse_size("--spore-memory", text) == size
 
 
 @pytest.mark.parametrize("text", ["", "0G", "1", "1K", "-1G", "G"])
 def test_bad_sizes(text: str) -> None:
     with pytest.raises(pytest.UsageError, match="not a size"):
-        options.parse_size(text)
+        options.parse_size("--spore-memory", text)
 
 
 def test_the_file_that_a_run_prints_into_is_no_part_of_the_project(

@@ -57,6 +57,7 @@ class Controller:
         self._at_fixture_point = False
         self._children: dict[int, Child] = {}
         self._waiting: deque[int] = deque()  # tests that no child has yet; only with each
+        self._unforked: deque[Child] = deque()  # for which there was no room yet
         self.story = summary.Story()
 
     # ---- hooks ------------------------------------------------------------------------------
@@ -186,9 +187,10 @@ class Controller:
             first = [deque([self._waiting.popleft()]) for _ in plan]
         else:
             first = [deque(tests) for tests in plan]
-        self._fork([Child(shard, tests) for shard, tests in enumerate(first)])
+        self._unforked.extend(Child(shard, tests) for shard, tests in enumerate(first))
+        self._admit()
         try:
-            while self._children:
+            while self._children or self._unforked:
                 member, said = self._fleet.next_event()
                 child = self._children.get(member.index)
                 if child is None:
@@ -199,6 +201,8 @@ class Controller:
                     self._print(said)
                 elif isinstance(said, Ended):
                     self._take_end(session, member, child, said)
+                if self._unforked and _ends_something(said):
+                    self._admit()
         finally:
             self.story.running = time.monotonic() - started
 
@@ -206,6 +210,15 @@ class Controller:
         members = self._fleet.fork([child.shard for child in children], self.story.children)
         for member, child in zip(members, children):
             self._give_order(member, child)
+
+    def _admit(self) -> None:
+        """Forks the children that there is room for."""
+        if self._settings.budget is None:
+            waiting, self._unforked = list(self._unforked), deque()
+            if waiting:
+                self._fork(waiting)
+        while self._unforked and self._fleet.has_room(self._children, more=1):
+            self._fork([self._unforked.popleft()])
 
     def _give_order(self, member: Member, child: Child) -> None:
         self._children[member.index] = child
@@ -226,9 +239,10 @@ class Controller:
 
     def _go_on(self, member: Member, child: Child) -> None:
         """With each: puts the machine back for the next test, or ends it when there is none."""
+        crowded = len(self._children) > 1 and not self._fleet.has_room(self._children, more=0)
         del self._children[member.index]
-        if not self._waiting:
-            self._fleet.retire(member)
+        if not self._waiting or crowded:
+            self._fleet.retire(member)  # the others take what is left
             return
         following = Child(child.shard, deque([self._waiting.popleft()]))
         self._give_order(self._fleet.reset(member, child.shard, self.story.children), following)
@@ -402,6 +416,10 @@ class Controller:
 
     def _print(self, printed: Printed) -> None:
         _write(printed)
+
+
+def _ends_something(said: Said) -> bool:
+    return isinstance(said, Ended) or (isinstance(said, dict) and said["type"] in ("end", "done"))
 
 
 def run_whole(config: pytest.Config, settings: Settings) -> int:

@@ -6,20 +6,21 @@ thread is the only one that acts on them, so no machine can hold up another.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Union
 
 import spore
 from spore._pytest import frames
 from spore._pytest.environment import ImagePlan
-from spore._pytest.options import Settings
+from spore._pytest.options import SMALLEST_BUDGET, Settings
 
 if TYPE_CHECKING:
-    from spore import Image, Machine, MachineStats, Process, Session, Spore
+    from spore import ForkTimings, Image, Machine, MachineStats, Process, Session, Spore
 
 _JOIN_SECONDS = 5.0
 _PARENT = -1
@@ -89,6 +90,7 @@ class Fleet:
         self._spore: Spore | None = None
         self._parent: Member | None = None
         self._made = 0  # children so far, resets included
+        self.phases: list[ForkTimings] = []
         self.resets = 0
 
     @property
@@ -167,6 +169,8 @@ class Fleet:
         assert self._parent is not None
         process = machine.process(self._parent.process.id)
         self._made += 1
+        if self.settings.timings:
+            self.phases.append(machine.fork_timings)
         return self._watch(Member(self._made - 1, machine, process))
 
     def send(self, member: Member, message: frames.Message) -> None:
@@ -174,6 +178,20 @@ class Fleet:
 
     def next_event(self) -> tuple[Member, Said]:
         return self._events.get()
+
+    def has_room(self, running: Iterable[int], *, more: int) -> bool:
+        """Whether the children numbered `running`, and `more` like the largest, keep the budget."""
+        budget = self.settings.budget
+        numbers = set(running)
+        if budget is None or not numbers:
+            return True
+        private = []
+        for member in self.members:
+            if member.index in numbers:
+                with contextlib.suppress(spore.Error):  # it ended by itself
+                    private.append(member.machine.stats().private_bytes)
+        largest = max([SMALLEST_BUDGET // 2, *private])
+        return sum(private) + more * largest <= budget
 
     def retire(self, member: Member) -> None:
         """Ends a machine whose work is done, and remembers what it cost."""

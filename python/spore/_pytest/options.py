@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 _UNITS = {"M": 1024**2, "G": 1024**3}
+# What a child has of its own before its first test, and some room to run it.
+SMALLEST_BUDGET = 32 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,8 @@ class Settings:
     each: bool  # a clean machine for every test
     engine: str
     memory: int  # bytes
+    budget: int | None  # bytes that the children may have of their own
+    timings: bool
     cpus: int
 
 
@@ -40,7 +44,9 @@ def read_settings(config: pytest.Config) -> Settings:
         children=_children(config.getoption("spore_fork")),
         each=config.getoption("spore_dist") == "each",
         engine=config.getoption("spore_engine"),
-        memory=parse_size(config.getoption("spore_memory")),
+        memory=parse_size("--spore-memory", config.getoption("spore_memory")),
+        budget=_budget(config.getoption("spore_memory_budget")),
+        timings=config.getoption("spore_timings"),
         cpus=cpus,
     )
 
@@ -65,13 +71,25 @@ def runs_whole(config: pytest.Config) -> bool:
     )
 
 
-def parse_size(text: str) -> int:
+def parse_size(option: str, text: str) -> int:
     """Bytes from a size such as 512M or 2G."""
     match = re.fullmatch(r"(\d+)([MG])(?:i?B)?", text.strip(), re.IGNORECASE)
     size = int(match[1]) * _UNITS[match[2].upper()] if match else 0
     if not size:
-        raise pytest.UsageError(f"--spore-memory={text}: not a size such as 512M or 2G")
+        raise pytest.UsageError(f"{option}={text}: not a size such as 512M or 2G")
     return size
+
+
+def _budget(text: str | None) -> int | None:
+    if text is None:
+        return None
+    budget = parse_size("--spore-memory-budget", text)
+    if budget < SMALLEST_BUDGET:
+        raise pytest.UsageError(
+            f"--spore-memory-budget={text}: too small for one child, which needs"
+            f" {SMALLEST_BUDGET // 1024**2}M or more"
+        )
+    return budget
 
 
 def _children(text: str) -> int:

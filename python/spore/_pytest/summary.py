@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from statistics import median
 
 from spore._pytest.fleet import Fleet
 
@@ -41,6 +42,7 @@ def lines(story: Story, fleet: Fleet) -> list[str]:
         f" {_count(len(fleet.members), 'child', 'children')} forked in {timings.fork:.3f} s,"
         f"{_resets(fleet)} tests ran in {story.running:.2f} s{restarts}",
     ]
+    result += _phases(fleet)
     known = [member.stats for member in fleet.members if member.stats is not None]
     if known:
         private = [stats.private_bytes for stats in known]
@@ -50,6 +52,25 @@ def lines(story: Story, fleet: Fleet) -> list[str]:
             f" {size(sum(private) // len(private))} of its own ({size(sum(private))} in all)"
         )
     return result
+
+
+def _phases(fleet: Fleet) -> list[str]:
+    lines = []
+    for name, reset in (("fork", False), ("reset", True)):
+        timings = [one for one in fleet.phases if one.reset == reset]
+        if not timings:
+            continue
+        phases = {
+            phase: median([getattr(one, f"{phase}_us") for one in timings]) / 1000
+            for phase in ("shell", "memory", "devices", "cpus", "agent_ready")
+        }
+        shown = ", ".join(f"{phase.split('_')[0]} {ms:.2f}" for phase, ms in phases.items())
+        pages = median([one.pages_copied for one in timings])
+        lines.append(
+            f"timings: {name}, medians of {len(timings)} in ms: {shown}"
+            + (f"; {pages:.0f} pages put back" if reset else "")
+        )
+    return lines
 
 
 def _resets(fleet: Fleet) -> str:

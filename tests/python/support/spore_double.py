@@ -76,9 +76,20 @@ class Image:
 @dataclass(frozen=True)
 class MachineStats:
     memory_bytes: int = 1 << 30
-    private_bytes: int = 5 << 20
+    private_bytes: int = int(os.environ.get("SPORE_DOUBLE_PRIVATE_MIB", "5")) << 20
     shared_bytes: int = 100 << 20
     exits: int = 1
+
+
+@dataclass(frozen=True)
+class ForkTimings:
+    shell_us: int = 100
+    memory_us: int = 200
+    devices_us: int = 300
+    cpus_us: int = 400
+    agent_ready_us: int = 5000
+    reset: bool = False
+    pages_copied: int = 0
 
 
 @dataclass(frozen=True)
@@ -229,6 +240,8 @@ class Zygote:
 
 
 class ChildMachine:
+    fork_timings = ForkTimings()
+
     def __init__(self, pid, process):
         self._pid = pid
         self._process = process
@@ -292,7 +305,9 @@ class Spore:
 
     def reset(self, machine, child):
         machine.close()
-        return self.fork([child])[0]
+        (following,) = self.fork([child])
+        following.fork_timings = ForkTimings(reset=True, pages_copied=77)
+        return following
 
 
 class Session:
