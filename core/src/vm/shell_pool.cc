@@ -32,19 +32,18 @@ ShellPool::~ShellPool() {
 
 void ShellPool::expect(const ShellShape& shape, Image image) {
   const std::lock_guard lock(mutex_);
-  expected_.push_back(std::move(image));
-  shapes_.push_back(shape);
+  expected_.push_back({shape, std::move(image)});
   can_make_ = true;
   changed_.notify_all();
 }
 
 void ShellPool::forget(const Image& image) {
   const std::lock_guard lock(mutex_);
-  const auto at = std::find(expected_.begin(), expected_.end(), image);
+  const auto at = std::find_if(expected_.begin(), expected_.end(),
+                               [&](const Expected& one) { return one.image == image; });
   if (at == expected_.end()) {
     return;
   }
-  shapes_.erase(shapes_.begin() + (at - expected_.begin()));
   expected_.erase(at);
   for (auto shell = waiting_.begin(); shell != waiting_.end();) {
     const auto next = std::next(shell);
@@ -58,13 +57,9 @@ void ShellPool::forget(const Image& image) {
 
 // A shell that holds an image keeps the memory of its base.
 bool ShellPool::is_expected(const Shell& shell) const {
-  const auto& held = shell.ram().image();
-  for (std::size_t i = 0; i < expected_.size(); ++i) {
-    if (shapes_[i] == shell.shape() && held->has_base_of(*expected_[i])) {
-      return true;
-    }
-  }
-  return false;
+  return std::any_of(expected_.begin(), expected_.end(), [&](const Expected& one) {
+    return one.shape == shell.shape() && shell.ram().image()->has_base_of(*one.image);
+  });
 }
 
 Result<ShellPool::Taken> ShellPool::take(const ShellShape& shape, const Image& image) {
@@ -130,10 +125,9 @@ void ShellPool::work() {
       lock.lock();
       continue;
     }
-    const ShellShape shape = shapes_.back();
-    Image image = expected_.back();
+    const Expected next = expected_.back();
     lock.unlock();
-    auto made = Shell::for_forks(*hypervisor_, shape, std::move(image));
+    auto made = Shell::for_forks(*hypervisor_, next.shape, next.image);
     lock.lock();
     // A host that refuses one now may give it to a fork later: else the fork says what is wrong.
     can_make_ = made.has_value();

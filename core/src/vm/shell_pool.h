@@ -51,6 +51,10 @@ class ShellPool {
     bool used = false;
   };
   using Shells = std::list<Waiting>;
+  struct Expected {
+    ShellShape shape;
+    Image image;
+  };
   void work();
   [[nodiscard]] bool is_expected(const Shell& shell) const;
   [[nodiscard]] bool has_room() const;
@@ -61,9 +65,8 @@ class ShellPool {
   std::condition_variable changed_;
   Shells waiting_;    // the last one given back is first
   Shells discarded_;  // to be destroyed by the pool's thread
-  std::vector<Image> expected_;
-  std::vector<ShellShape> shapes_;  // of expected_, in the same order
-  bool can_make_ = true;            // until the hypervisor refuses
+  std::vector<Expected> expected_;
+  bool can_make_ = true;  // until the hypervisor refuses
   bool over_ = false;
   std::thread worker_;
 };
