@@ -78,8 +78,8 @@ def _wait_for_fixture_point(process: spore.Process) -> None:
 
 
 def _what_it_found(process: spore.Process) -> dict[str, Any] | None:
-    """What a child says; None when it was lost in the nest: its guest seems to reset itself, or
-    (seen twice, under load; the cause is not known) stands still in its first instructions.
+    """What a child says; None when the nest's emulator lost it: its guest seems to reset itself, or
+    falls silent, if nobody saw that its registers are not its own.
     """
     printed = b""
     while not printed.endswith(b"}\n"):

@@ -57,9 +57,10 @@ struct MachineEnd {
   std::string console_tail;  // the last lines of the guest's console
 };
 
-// The emulator under the nest loses a guest now and then: after an entry its page walk finds
-// nothing where the page tables are, and the guest ends in a triple fault. Such an end says nothing
-// about what ran in the guest, which deserves a second try.
+// The emulator under the nest loses a guest now and then: it enters it with registers of the nest's
+// own kernel, whose page tables are none of the guest's memory, and the guest ends in a triple
+// fault or is ended by vm::Vm::look_after(). Such an end says nothing about what ran in the guest,
+// which deserves a second try.
 [[nodiscard]] bool is_doubtful_end(std::string_view engine, const MachineEnd& end) noexcept;
 
 struct MachineStats {

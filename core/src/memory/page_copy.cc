@@ -1,5 +1,5 @@
-// Written by hand for the nest, whose emulated CPU takes long for what the library's functions use on
-// large blocks (`rep movs`), and for every load: 8 us for a changed page instead of 22. On real
+// Written by hand for the nest, whose emulated CPU takes long for what the library's functions use
+// on large blocks (`rep movs`), and for every load: 8 us for a changed page instead of 22. On real
 // hardware it costs what a copy costs.
 #include "memory/page_copy.h"
 

@@ -66,6 +66,8 @@ tl::unexpected<Error> no_such(std::string_view what, std::uint64_t id) {
   return fail(ErrorCode::kNotFound, fmt::format("there is no {} {} here", what, id));
 }
 
+constexpr std::chrono::seconds kRound{5};  // of looking after machines
+
 // Shells that wait for machines: as many as can run at once.
 std::size_t shells_to_keep() {
   return std::max(2U, std::thread::hardware_concurrency());
@@ -74,7 +76,38 @@ std::size_t shells_to_keep() {
 }  // namespace
 
 LocalHost::LocalHost(LocalHostOptions options)
-    : options_(std::move(options)), pool_(options_.hypervisor, shells_to_keep()) {}
+    : options_(std::move(options)), pool_(options_.hypervisor, shells_to_keep()) {
+  if (options_.looks_after_machines) {
+    keeper_ = std::thread([this] { look_after_machines(); });
+  }
+}
+
+LocalHost::~LocalHost() {
+  {
+    const std::lock_guard lock(mutex_);
+    over_ = true;
+  }
+  ends_.notify_all();
+  if (keeper_.joinable()) {
+    keeper_.join();
+  }
+}
+
+void LocalHost::look_after_machines() {
+  std::unique_lock lock(mutex_);
+  while (!ends_.wait_for(lock, kRound, [this] { return over_; })) {
+    std::vector<MachinePtr> machines;
+    for (const auto& [id, machine] : machines_) {
+      machines.push_back(machine);
+    }
+    lock.unlock();
+    for (const MachinePtr& machine : machines) {
+      machine->look_after();
+    }
+    machines.clear();
+    lock.lock();
+  }
+}
 
 Result<Host::Booted> LocalHost::boot(const MachineConfig& config,
                                      std::shared_ptr<MachineObserver> observer) {

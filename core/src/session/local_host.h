@@ -3,10 +3,12 @@
 // Threads: any, as Host says. Machines are looked up under one lock, and worked on outside it.
 #pragma once
 
+#include <condition_variable>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 
 #include "session/host.h"
 #include "vm/shell_pool.h"
@@ -17,11 +19,15 @@ namespace spore::session {
 struct LocalHostOptions {
   std::shared_ptr<vm::Hypervisor> hypervisor;
   std::string agent_path;  // the static program that becomes PID 1 of a guest
+  // Look after machines (vm::Vm::look_after) every few seconds: for an emulated hypervisor, which
+  // loses a guest now and then.
+  bool looks_after_machines = false;
 };
 
 class LocalHost final : public Host {
  public:
   explicit LocalHost(LocalHostOptions options);
+  ~LocalHost() override;
 
   Result<Booted> boot(const MachineConfig& config,
                       std::shared_ptr<MachineObserver> observer) override;
@@ -39,6 +45,7 @@ class LocalHost final : public Host {
 
   MachineId add(MachinePtr machine);
   [[nodiscard]] MachinePtr find(MachineId id) const;
+  void look_after_machines();
   Result<ForkedMachine> fork_one(const CapturePtr& capture, ForkOrder order);
 
   const LocalHostOptions options_;
@@ -47,6 +54,9 @@ class LocalHost final : public Host {
   std::uint64_t last_id_ = 0;
   std::map<MachineId, MachinePtr> machines_;
   std::map<SporeId, CapturePtr> spores_;
+  bool over_ = false;
+  std::condition_variable ends_;
+  std::thread keeper_;
 };
 
 }  // namespace spore::session

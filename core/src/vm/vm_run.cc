@@ -1,4 +1,6 @@
 // The vCPU threads of a machine: running, exits, standing still for a capture, ending.
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "base/check.h"
@@ -60,6 +62,10 @@ void Vm::run_vcpu(Vcpu& vcpu) {
         break;
       case Command::kRun: {
         VcpuExit exit = vcpu.run();
+        if (std::holds_alternative<ExitInterrupted>(exit)) {
+          end_if_lost(vcpu);
+          break;
+        }
         exits_.fetch_add(1, std::memory_order_relaxed);
         if (!handle_exit(exit)) {
           return;
@@ -124,6 +130,25 @@ void Vm::empty_write_record() {
 void Vm::record_working_set() {
   if (shell_->reusable() && shell_->collect_written()) {
     static_cast<void>(shell_->ram().record_working_set());
+  }
+}
+
+void Vm::look_after() {
+  const std::lock_guard lifecycle(lifecycle_mutex_);
+  const std::uint64_t exits = exits_.load();
+  if (!started_ || !shell_ || std::exchange(exits_seen_, exits) != exits) {
+    return;
+  }
+  for (const auto& vcpu : shell_->vcpus()) {
+    vcpu->kick();
+  }
+}
+
+void Vm::end_if_lost(Vcpu& vcpu) {
+  const auto tables = vcpu.page_tables();
+  if (tables && *tables && !shell_->ram().memory().readable(**tables, memory::kPageSize)) {
+    end(EndReason::kReset,
+        fmt::format("the page tables of a vCPU are at {:#x}, outside of its RAM", **tables));
   }
 }
 
