@@ -138,7 +138,7 @@ std::vector<std::string> qemu_command(const Qemu& qemu, const NestMachine& machi
       "-cpu",
       "EPYC,+svm,+npt",
       "-smp",
-      std::to_string(machine.cpus),
+      std::to_string(machine.cpus + 1),
       "-m",
       fmt::format("{}M", machine.memory_bytes >> 20),
       "-serial",

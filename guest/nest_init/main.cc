@@ -134,6 +134,7 @@ int main() {
   using namespace spore::nest_init;
   mount_early();
   const Settings settings = read_settings();
+  leave_cpu_0();
   load_modules();
   enter_host_root();
   sigset_t child;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/reboot.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
@@ -123,6 +124,17 @@ void load_modules() {
   std::sort(paths.begin(), paths.end());
   for (const std::string& path : paths) {
     load_module(path);
+  }
+}
+
+void leave_cpu_0() {
+  cpu_set_t cpus;
+  if (sched_getaffinity(0, sizeof(cpus), &cpus) != 0) {
+    die("asking which CPUs there are");
+  }
+  CPU_CLR(0, &cpus);
+  if (sched_setaffinity(0, sizeof(cpus), &cpus) != 0) {
+    die("leaving CPU 0");
   }
 }
 

@@ -18,6 +18,12 @@ Settings read_settings();
 // Loads /modules/*.ko in the order of their names.
 void load_modules();
 
+// Keeps this process, and all that it starts, off CPU 0. QEMU's TCG updates flags of CPU 0 from the
+// threads of other CPUs, without care: any of them that loads x87 state writes back what it just
+// read of env->hflags2 (cpu_clear_ignne(), target/i386/tcg/system/fpu_helper.c). When CPU 0 enters
+// or leaves a guest at that moment, its flags say the wrong mode, and the guest is lost.
+void leave_cpu_0();
+
 // Mounts the host's file system and makes it "/". Ends in die() when that is impossible.
 void enter_host_root();
 
