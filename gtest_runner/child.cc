@@ -97,7 +97,6 @@ class ChildRun {
   void take_lost(const MachineEnd& end) {
     outcome_.machine_alive = false;
     outcome_.console_tail = end.console_tail;
-    outcome_.forgiven = settings_.forgive && is_doubtful_end(settings_.engine, end);
     death_ = fmt::format("The machine was lost: {} ({})", to_string(end.reason), end.detail);
     if (!end.console_tail.empty()) {
       death_ += "\nThe end of its console:\n" + end.console_tail;
@@ -113,7 +112,7 @@ class ChildRun {
 
   void conclude() {
     const bool in_test = parser_.running().has_value();
-    if (auto record = parser_.finish(death_); record && !outcome_.forgiven) {
+    if (auto record = parser_.finish(death_); record) {
       add(std::move(*record));
     }
     for (const std::string& suite : parser_.failed_suites()) {
@@ -122,7 +121,7 @@ class ChildRun {
     outcome_.passed = parser_.completed() && exited_ && exited_->status() == 0;
     if (parser_.completed()) {
       conclude_complete();
-    } else if (!in_test && !outcome_.forgiven) {
+    } else if (!in_test) {
       outcome_.complaint = exited_ ? fmt::format("its test program {} before its tests were over",
                                                  describe(*exited_))
                                    : death_;

@@ -30,7 +30,6 @@ struct ChildOutcome {
   std::string complaint;
   std::string console_tail;  // of a machine that was lost
   bool machine_alive = true;
-  bool forgiven = false;  // the machine had a doubtful end, for which no test was blamed
   // The program came to its end and said that all is well. Its status is the judgement, not ours: a
   // main() may take a failure for expected, as it may without children.
   bool passed = false;
@@ -39,8 +38,6 @@ struct ChildOutcome {
 struct ChildSettings {
   std::optional<Milliseconds> timeout;  // without progress
   std::string name;                     // "child 2"
-  std::string_view engine;
-  bool forgive = false;  // a doubtful end (spore/machine.h)
 };
 
 // Runs `batch` in `machine`. `parser` expects the tests of the batch, and has read what the parent

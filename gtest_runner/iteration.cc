@@ -201,9 +201,7 @@ Result<void> Runner::work(Worker& worker, std::unique_ptr<Machine> machine, Text
                           RunResults& results) {
   for (int attempt = 1;; ++attempt) {
     const ChildSettings settings{.timeout = options_.timeout,
-                                 .name = fmt::format("child {}", worker.index),
-                                 .engine = session_.engine(),
-                                 .forgive = !worker.forgiven};
+                                 .name = fmt::format("child {}", worker.index)};
     OutputParser parser = parent_parser_ ? *parent_parser_ : OutputParser(list_, {});
     parser.expect(worker.batch.tests);
     SPORE_ASSIGN(const ChildOutcome outcome,
@@ -229,8 +227,7 @@ Result<void> Runner::work(Worker& worker, std::unique_ptr<Machine> machine, Text
 void Runner::after_child(Worker& worker, const ChildOutcome& outcome, TextReport& report,
                          RunResults& results) {
   const bool stuck = outcome.left.size() == worker.batch.tests.size();
-  worker.forgiven = outcome.forgiven;  // once in a row: what happens again is the test's doing
-  if (stuck && !outcome.forgiven) {    // a further child would not come further
+  if (stuck) {  // a further child would not come further
     for (const std::size_t test : outcome.left) {
       TestRecord record;
       record.test = test;
@@ -246,14 +243,7 @@ void Runner::after_child(Worker& worker, const ChildOutcome& outcome, TextReport
     worker.rest.insert(worker.rest.begin(), outcome.left.begin(), outcome.left.end());
   }
   const std::lock_guard lock(mutex_);
-  if (outcome.forgiven) {
-    say(
-        fmt::format("child {} was lost by the nest's emulator, not by a test; going on from where "
-                    "it was",
-                    worker.index));
-  } else {
-    passed_ = passed_ && outcome.passed && !stuck;
-  }
+  passed_ = passed_ && outcome.passed && !stuck;
   if (!outcome.complaint.empty()) {
     complaints_.push_back(fmt::format("child {}: {}", worker.index, outcome.complaint));
   }

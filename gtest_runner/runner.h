@@ -56,7 +56,6 @@ class Runner {
     Batch batch;
     std::vector<std::size_t> rest;  // tests that come after the batch, in machines of their own
     ForkParameters parameters;
-    bool forgiven = false;  // its last machine had a doubtful end
   };
 
   Result<void> boot();

@@ -20,7 +20,6 @@ Result<int> serve_stdio() {
   session::LocalHostOptions options;
   SPORE_ASSIGN(options.hypervisor, kvm::create_kvm_hypervisor());
   SPORE_ASSIGN(options.agent_path, nest::helper_program("spore-agent"));
-  options.looks_after_machines = true;
   session::LocalHost host(std::move(options));
   // What anything prints by mistake must not get into the stream.
   const base::UniqueFd out(dup(STDOUT_FILENO));

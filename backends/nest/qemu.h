@@ -34,7 +34,7 @@ struct NestMachine {
   std::string console_log;
   std::uint64_t memory_bytes = 0;
   std::uint64_t idle_seconds = 0;
-  unsigned cpus = 2;  // that run machines; CPU 0, which is one more, does not
+  unsigned cpus = 2;                      // that run machines; CPU 0, which is one more, does not
   std::vector<std::string> port_sockets;  // port N is the virtio-serial port "spore.N"
 };
 

@@ -51,44 +51,6 @@ def test_a_crash_costs_one_test(pytester: pytest.Pytester, forked: Run, children
     )
 
 
-_RESETS = """
-    import os, pathlib, pytest
-
-    @pytest.mark.parametrize("number", range(4))
-    def test_well(number): pass
-
-    def test_lost_once(request):
-        marker = pathlib.Path(request.config.rootpath, "lost")
-        if not marker.exists():
-            marker.touch()
-            os._exit(98)
-
-    def test_resets(): os._exit(98)
-    def test_after(): pass
-"""
-
-
-@pytest.mark.parametrize("engine", ["kvm", "nest"])
-def test_a_loss_of_the_emulator_is_forgiven_once(
-    pytester: pytest.Pytester, forked: Run, monkeypatch: pytest.MonkeyPatch, engine: str
-) -> None:
-    monkeypatch.setenv("SPORE_DOUBLE_ENGINE", engine)
-    pytester.makepyfile(test_resets=_RESETS)
-    result = forked("-rA", fork="--spore-fork=2")
-    nest = engine == "nest"
-    result.assert_outcomes(passed=6 if nest else 5, failed=1 if nest else 2)
-    result.stdout.fnmatch_lines_random(
-        [
-            "while this test ran, the machine reset itself (no panic message)",
-            "FAILED test_resets.py::test_resets*",
-            "PASSED test_resets.py::test_after",
-            "*1 crash" if nest else "*2 crashes",
-        ]
-    )
-    forgiven = "was lost by the nest's emulator, not by a test; going on from where it was"
-    assert result.stdout.str().count(forgiven) == (2 if nest else 0)
-
-
 def test_a_child_that_cannot_start_its_tests_loses_one_at_a_time(
     pytester: pytest.Pytester, forked: Run
 ) -> None:

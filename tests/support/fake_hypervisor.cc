@@ -53,12 +53,6 @@ class FakeVcpu final : public vm::Vcpu {
     state_ = state;
     return {};
   }
-  Result<std::optional<std::uint64_t>> page_tables() override {
-    const std::lock_guard lock(cpu_.mutex_);
-    ++cpu_.looks_;
-    cpu_.changed_.notify_all();
-    return cpu_.page_tables_;
-  }
 
  private:
   FakeHypervisor& hypervisor_;
@@ -113,16 +107,6 @@ void FakeCpu::write_port(std::uint16_t port, std::vector<std::byte> data) {
 
 void FakeCpu::stop_with(vm::VcpuExit exit) {
   push({std::move(exit), {}});
-}
-
-void FakeCpu::set_page_tables(std::optional<std::uint64_t> address) {
-  const std::lock_guard lock(mutex_);
-  page_tables_ = address;
-}
-
-void FakeCpu::await_looks(int count) {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return looks_ >= count; });
 }
 
 int FakeCpu::settled_accesses() const {

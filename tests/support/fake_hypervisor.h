@@ -8,7 +8,6 @@
 #include <deque>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -23,11 +22,6 @@ class FakeCpu {
   void write_mmio(std::uint64_t address, std::vector<std::byte> data);
   void write_port(std::uint16_t port, std::vector<std::byte> data);
   void stop_with(vm::VcpuExit exit);
-
-  // What page_tables() answers; nothing at first.
-  void set_page_tables(std::optional<std::uint64_t> address);
-  // Until page_tables() was called that often.
-  void await_looks(int count);
 
   // How often settle() was called while an access of this vCPU was unfinished.
   [[nodiscard]] int settled_accesses() const;
@@ -48,8 +42,6 @@ class FakeCpu {
   bool kicked_ = false;
   bool unfinished_ = false;
   int settled_ = 0;
-  std::optional<std::uint64_t> page_tables_;
-  int looks_ = 0;
 };
 
 class FakeHypervisor final : public vm::Hypervisor {

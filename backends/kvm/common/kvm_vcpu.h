@@ -27,7 +27,6 @@ class KvmVcpu final : public vm::Vcpu {
   void clear_kick() override;
   Result<isa::CpuState> save() override;
   Result<void> restore(const isa::CpuState& state) override;
-  Result<std::optional<std::uint64_t>> page_tables() override;
 
  private:
   KvmVcpu(std::shared_ptr<KvmSystem> system, base::UniqueFd fd, base::Mapping run_area,

@@ -235,18 +235,6 @@ Result<void> KvmVcpu::restore(const isa::CpuState& state) {
   return {};
 }
 
-// CR3 without its flags (Intel SDM volume 3, 4.5: bits 12 to 51).
-Result<std::optional<std::uint64_t>> KvmVcpu::page_tables() {
-  constexpr std::uint64_t kCr0Paging = std::uint64_t{1} << 31;
-  constexpr std::uint64_t kCr3Address = 0x000ffffffffff000;
-  kvm_sregs sregs{};
-  SPORE_TRY(kvm_ioctl(fd_.get(), KVM_GET_SREGS, &sregs, "reading a vCPU's system registers"));
-  if ((sregs.cr0 & kCr0Paging) == 0) {
-    return std::optional<std::uint64_t>();
-  }
-  return std::optional(sregs.cr3 & kCr3Address);
-}
-
 Result<void> KvmVcpu::set_tsc_khz(std::uint32_t wanted) {
   if (wanted == 0 || wanted == tsc_khz_) {
     return {};

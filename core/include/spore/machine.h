@@ -57,12 +57,6 @@ struct MachineEnd {
   std::string console_tail;  // the last lines of the guest's console
 };
 
-// The emulator under the nest loses a guest now and then: it enters it with registers of the nest's
-// own kernel, whose page tables are none of the guest's memory, and the guest ends in a triple
-// fault or is ended by vm::Vm::look_after(). Such an end says nothing about what ran in the guest,
-// which deserves a second try.
-[[nodiscard]] bool is_doubtful_end(std::string_view engine, const MachineEnd& end) noexcept;
-
 struct MachineStats {
   std::uint64_t memory_bytes = 0;   // the guest's RAM
   std::uint64_t private_bytes = 0;  // RAM that belongs to this machine alone
@@ -80,7 +74,7 @@ struct CaptureTimings {
   std::uint64_t pause_us = 0;   // the doorbell until the state is saved: the machine stands still
 };
 struct ForkTimings {
-  std::uint64_t build_us = 0;        // everything until its vCPUs may run: the sum of these four
+  std::uint64_t build_us = 0;        // everything until its vCPUs may run: these four and more
   std::uint64_t shell_us = 0;        // VM, address window and vCPUs: made, or found ready
   std::uint64_t memory_us = 0;       // RAM made equal to the spore's
   std::uint64_t devices_us = 0;      // devices made, generation page written

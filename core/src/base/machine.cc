@@ -20,8 +20,4 @@ std::string_view to_string(EndReason reason) noexcept {
   return "unknown";
 }
 
-bool is_doubtful_end(std::string_view engine, const MachineEnd& end) noexcept {
-  return engine == "nest" && end.reason == EndReason::kReset;
-}
-
 }  // namespace spore

@@ -1,5 +1,4 @@
-// What the measurements of `spore bench` have machines do, and the samples that come of it. The
-// emulator under the nest loses a machine now and then: such a sample is taken again.
+// What the measurements of `spore bench` have machines do, and the samples that come of it.
 #pragma once
 
 #include <fmt/format.h>
@@ -18,7 +17,7 @@
 
 namespace spore::cli {
 
-// Nothing: the emulator lost the machine.
+// Nothing: this was not what is measured, such as a fork in the place of a reset.
 template <typename T>
 using Sampled = Result<std::optional<T>>;
 
@@ -34,20 +33,17 @@ Result<std::vector<T>> take_samples(std::string_view what, std::size_t count, Ta
   }
   if (samples.size() * 2 < count) {
     return fail(ErrorCode::kMachineEnded,
-                fmt::format("measuring {}: {} of {} samples in {} tries: its machines do not live "
-                            "long enough; try again",
-                            what, samples.size(), count, 2 * count));
+                fmt::format("measuring {}: only {} of {} tries were what is measured", what,
+                            samples.size(), 2 * count));
   }
   return samples;
 }
 
-[[nodiscard]] bool is_lost(const Session& session, const Machine& machine);
-
-// Runs a command to its end; an Error if it fails, nothing if the emulator lost the machine.
-Sampled<Exited> run_in(const Session& session, Machine& machine, std::vector<std::string> argv);
+// Runs a command to its end; an Error if it fails.
+Result<void> run_in(Machine& machine, std::vector<std::string> argv);
 
 // Reads a process's output until a line of it is `word`.
-Sampled<std::string> await_line(const Session& session, Process& process, std::string_view word);
+Result<void> await_line(Process& process, std::string_view word);
 
 Result<std::unique_ptr<Machine>> fork_one(Spore& spore);
 

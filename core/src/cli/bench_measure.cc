@@ -171,10 +171,10 @@ Result<void> measure_reset_cost(Bench& bench, Spore& spore) {
     }
     show_progress(fmt::format("measuring resets of {} pages", pages));
     const auto sample = [&]() -> Sampled<ResetSample> {
-      SPORE_ASSIGN(const auto ran, run_in(bench.session, *machine, dirtying_command(pages)));
+      SPORE_TRY(run_in(*machine, dirtying_command(pages)));
       SPORE_ASSIGN(machine, spore.reset(*machine, {}));
       const ForkTimings& timings = machine->fork_timings();
-      if (!ran || !timings.reset) {
+      if (!timings.reset) {
         return std::nullopt;
       }
       if (timings.pages_checked == 0) {
@@ -213,17 +213,8 @@ Result<void> measure_crowd(Bench& bench, Spore& spore) {
   const double us = since_us(start);
   std::vector<double> kib;
   for (const auto& machine : machines) {
-    const auto stats = machine->stats();
-    if (stats) {
-      kib.push_back(static_cast<double>(stats->private_bytes) / 1024);
-    } else if (!is_lost(bench.session, *machine)) {
-      return fail(stats.error());
-    }
-  }
-  if (kib.size() * 2 < machines.size()) {
-    return fail(ErrorCode::kMachineEnded,
-                fmt::format("measuring the memory of machines: {} of {} are left; try again",
-                            kib.size(), count));
+    SPORE_ASSIGN(const MachineStats stats, machine->stats());
+    kib.push_back(static_cast<double>(stats.private_bytes) / 1024);
   }
   bench.add(fmt::format("{} alive at once", count), us / 1e3, "ms", "to fork them all");
   bench.add("alive at once, private memory", median(kib), "KiB", "median of the children");
@@ -252,23 +243,13 @@ Result<Image> build_python_image(const std::string& python) {
                      show_progress);
 }
 
-Sampled<double> time_output(Bench& bench, Machine& machine, std::uint32_t id,
-                            SteadyClock::time_point start) {
+Result<double> time_output(Machine& machine, std::uint32_t id, SteadyClock::time_point start) {
   const auto process = machine.process(id);
   if (process == nullptr) {
     return fail(ErrorCode::kInternal, "forking a waiting Python: the child does not have it");
   }
-  const auto written = process->write_stdin("\n");
-  if (!written) {
-    if (is_lost(bench.session, machine)) {
-      return std::nullopt;
-    }
-    return fail(written.error());
-  }
-  SPORE_ASSIGN(const auto said, await_line(bench.session, *process, "x"));
-  if (!said) {
-    return std::nullopt;
-  }
+  SPORE_TRY(process->write_stdin("\n"));
+  SPORE_TRY(await_line(*process, "x"));
   return since_us(start) / 1e3;
 }
 
@@ -283,16 +264,16 @@ Result<void> measure_waiting_python(Bench& bench, const std::string& python,
     SPORE_ASSIGN(captured, boot_and_capture(bench.session, config, argv));
     const auto start = SteadyClock::now();
     SPORE_ASSIGN(machine, fork_one(*captured.spore));
-    return time_output(bench, *machine, captured.process, start);
+    return time_output(*machine, captured.process, start);
   };
   const auto reset = [&]() -> Sampled<double> {
     const auto start = SteadyClock::now();
     SPORE_ASSIGN(machine, captured.spore->reset(*machine, {}));
-    SPORE_ASSIGN(const auto ms, time_output(bench, *machine, captured.process, start));
-    if (!ms || !machine->fork_timings().reset) {
+    SPORE_ASSIGN(const double ms, time_output(*machine, captured.process, start));
+    if (!machine->fork_timings().reset) {
       return std::nullopt;
     }
-    return *ms;
+    return ms;
   };
   SPORE_ASSIGN(const auto firsts,
                take_samples<double>("first forks of a Python", bench.count(5, 2), cold));
@@ -330,22 +311,13 @@ Result<void> measure_captures(Bench& bench) {
     show_progress(fmt::format("capturing {} MiB", mib));
     MachineConfig config = bench.config;
     config.memory_bytes = mib * kMiB;
-    std::unique_ptr<Machine> machine;
+    SPORE_ASSIGN(const auto machine, bench.session.boot(config));
     std::vector<double> pauses;
     const auto sample = [&]() -> Sampled<double> {
-      if (machine == nullptr || machine->ended()) {
-        SPORE_ASSIGN(machine, bench.session.boot(config));
-      }
       const auto start = SteadyClock::now();
-      const auto spore = machine->capture({.keep_running = true});
+      SPORE_ASSIGN(const auto spore, machine->capture({.keep_running = true}));
       const double us = since_us(start);
-      if (!spore) {
-        if (is_lost(bench.session, *machine)) {
-          return std::nullopt;
-        }
-        return fail(spore.error());
-      }
-      pauses.push_back(static_cast<double>((*spore)->timings().pause_us));
+      pauses.push_back(static_cast<double>(spore->timings().pause_us));
       return us / 1e3;
     };
     SPORE_ASSIGN(const auto whole, take_samples<double>("captures", kCaptures, sample));

@@ -14,9 +14,6 @@
 
 namespace spore::session {
 
-// How often a machine is made before a doubtful end (spore/machine.h) is believed.
-inline constexpr int kDoubtfulTries = 3;
-
 // Machines to be closed by a thread of its own: an observer, which must not call the Host, leaves
 // those here whose guest broke its protocol.
 class Condemned {

@@ -12,6 +12,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/mapping.h"
 #include "base/unique_fd.h"
 #include "devices/generation.h"
@@ -23,11 +24,6 @@ namespace spore::session {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-std::uint64_t microseconds_since(Clock::time_point start) {
-  return static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count());
-}
 
 // Hands a Vm's news to whoever watches the machine.
 class Relay final : public vm::VmObserver {
@@ -66,8 +62,6 @@ tl::unexpected<Error> no_such(std::string_view what, std::uint64_t id) {
   return fail(ErrorCode::kNotFound, fmt::format("there is no {} {} here", what, id));
 }
 
-constexpr std::chrono::seconds kRound{5};  // of looking after machines
-
 // Shells that wait for machines: as many as can run at once.
 std::size_t shells_to_keep() {
   return std::max(2U, std::thread::hardware_concurrency());
@@ -76,38 +70,7 @@ std::size_t shells_to_keep() {
 }  // namespace
 
 LocalHost::LocalHost(LocalHostOptions options)
-    : options_(std::move(options)), pool_(options_.hypervisor, shells_to_keep()) {
-  if (options_.looks_after_machines) {
-    keeper_ = std::thread([this] { look_after_machines(); });
-  }
-}
-
-LocalHost::~LocalHost() {
-  {
-    const std::lock_guard lock(mutex_);
-    over_ = true;
-  }
-  ends_.notify_all();
-  if (keeper_.joinable()) {
-    keeper_.join();
-  }
-}
-
-void LocalHost::look_after_machines() {
-  std::unique_lock lock(mutex_);
-  while (!ends_.wait_for(lock, kRound, [this] { return over_; })) {
-    std::vector<MachinePtr> machines;
-    for (const auto& [id, machine] : machines_) {
-      machines.push_back(machine);
-    }
-    lock.unlock();
-    for (const MachinePtr& machine : machines) {
-      machine->look_after();
-    }
-    machines.clear();
-    lock.lock();
-  }
-}
+    : options_(std::move(options)), pool_(options_.hypervisor, shells_to_keep()) {}
 
 Result<Host::Booted> LocalHost::boot(const MachineConfig& config,
                                      std::shared_ptr<MachineObserver> observer) {
@@ -131,7 +94,7 @@ Result<Host::Booted> LocalHost::boot(const MachineConfig& config,
   SPORE_ASSIGN(MachinePtr machine,
                vm::Vm::boot(*options_.hypervisor, vm_config, boot_image, generation,
                             std::make_shared<Relay>(std::move(observer))));
-  Booted booted{add(machine), std::move(generation), microseconds_since(start)};
+  Booted booted{add(machine), std::move(generation), base::microseconds_since(start)};
   machine->start();
   return booted;
 }
@@ -195,13 +158,13 @@ Result<ForkedMachine> LocalHost::fork_one(const CapturePtr& capture, ForkOrder o
   forked.generation.parameters = std::move(order.parameters);
   SPORE_ASSIGN(auto taken, pool_.take(capture->shape(), capture->ram));
   forked.timings.reset = taken.reset;
-  forked.timings.shell_us = microseconds_since(start);
+  forked.timings.shell_us = base::microseconds_since(start);
   SPORE_ASSIGN(MachinePtr machine,
                vm::Vm::fork(std::move(taken.shell), capture, forked.generation,
                             std::make_shared<Relay>(std::move(order.observer)), forked.timings));
   machine->start();
   forked.id = add(std::move(machine));
-  forked.timings.build_us = microseconds_since(start);
+  forked.timings.build_us = base::microseconds_since(start);
   return forked;
 }
 

@@ -3,12 +3,10 @@
 // Threads: any, as Host says. Machines are looked up under one lock, and worked on outside it.
 #pragma once
 
-#include <condition_variable>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 
 #include "session/host.h"
 #include "vm/shell_pool.h"
@@ -19,15 +17,11 @@ namespace spore::session {
 struct LocalHostOptions {
   std::shared_ptr<vm::Hypervisor> hypervisor;
   std::string agent_path;  // the static program that becomes PID 1 of a guest
-  // Look after machines (vm::Vm::look_after) every few seconds: for an emulated hypervisor, which
-  // loses a guest now and then.
-  bool looks_after_machines = false;
 };
 
 class LocalHost final : public Host {
  public:
   explicit LocalHost(LocalHostOptions options);
-  ~LocalHost() override;
 
   Result<Booted> boot(const MachineConfig& config,
                       std::shared_ptr<MachineObserver> observer) override;
@@ -45,18 +39,14 @@ class LocalHost final : public Host {
 
   MachineId add(MachinePtr machine);
   [[nodiscard]] MachinePtr find(MachineId id) const;
-  void look_after_machines();
   Result<ForkedMachine> fork_one(const CapturePtr& capture, ForkOrder order);
 
   const LocalHostOptions options_;
   vm::ShellPool pool_;
   mutable std::mutex mutex_;
-  std::uint64_t last_id_ = 0;
-  std::map<MachineId, MachinePtr> machines_;
-  std::map<SporeId, CapturePtr> spores_;
-  bool over_ = false;
-  std::condition_variable ends_;
-  std::thread keeper_;
+  std::uint64_t last_id_ = 0;                 // under mutex_
+  std::map<MachineId, MachinePtr> machines_;  // under mutex_
+  std::map<SporeId, CapturePtr> spores_;      // under mutex_
 };
 
 }  // namespace spore::session

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
 
+#include "base/clock.h"
 #include "session/ended.h"
 
 namespace spore::session {
@@ -15,11 +15,6 @@ namespace {
 constexpr Milliseconds kDoorbellTimeout{10'000};
 constexpr Milliseconds kGenerationTimeout{60'000};
 constexpr std::size_t kMaxUserBytes = 3 * 1024;
-
-std::uint64_t microseconds_between(Clock::time_point start, Clock::time_point end) {
-  const auto span = std::chrono::duration_cast<std::chrono::microseconds>(end - start).count();
-  return span > 0 ? static_cast<std::uint64_t>(span) : 0;
-}
 
 std::uint64_t minus(std::uint64_t left, std::uint64_t right) {
   return left > right ? left - right : 0;
@@ -124,7 +119,7 @@ Result<CaptureTimings> SessionMachine::stand_still(const CaptureOptions& options
                 "doorbell; the machine goes on");
   }
   timings->freeze_us =
-      minus(microseconds_between(asked_at, link_->captured_at()), timings->pause_us);
+      minus(base::microseconds_between(asked_at, link_->captured_at()), timings->pause_us);
   return *timings;
 }
 
@@ -193,33 +188,18 @@ Result<std::vector<std::unique_ptr<Machine>>> SessionSpore::fork_all(
   for (const ForkParameters& child : children) {
     SPORE_ASSIGN(wanted.emplace_back(), completed(child));
   }
-  std::vector<std::unique_ptr<Machine>> machines(wanted.size());
-  std::vector<std::size_t> missing(wanted.size());
-  std::iota(missing.begin(), missing.end(), std::size_t{0});
-  for (int attempt = 1; !missing.empty(); ++attempt) {
-    std::vector<ForkParameters> round;
-    for (const std::size_t index : missing) {
-      round.push_back(wanted[index]);
-    }
-    SPORE_ASSIGN(std::vector<Child> forked,
-                 fork_once(round, std::exchange(replaces, 0), attempt < kDoubtfulTries));
-    std::vector<std::size_t> lost;
-    for (std::size_t i = 0; i < forked.size(); ++i) {
-      if (forked[i].link == nullptr) {
-        lost.push_back(missing[i]);
-        continue;
-      }
-      machines[missing[i]] = std::make_unique<SessionMachine>(
-          engine_, std::move(forked[i].link), std::move(forked[i].machine.generation),
-          BootTimings{}, forked[i].timings);
-    }
-    missing = std::move(lost);
+  SPORE_ASSIGN(std::vector<Child> started, start_children(wanted, replaces));
+  std::vector<std::unique_ptr<Machine>> machines;
+  for (Child& child : started) {
+    machines.push_back(std::make_unique<SessionMachine>(engine_, std::move(child.link),
+                                                        std::move(child.machine.generation),
+                                                        BootTimings{}, child.timings));
   }
   return machines;
 }
 
-Result<std::vector<SessionSpore::Child>> SessionSpore::fork_once(
-    const std::vector<ForkParameters>& children, MachineId replaces, bool forgive) {
+Result<std::vector<SessionSpore::Child>> SessionSpore::start_children(
+    const std::vector<ForkParameters>& children, MachineId replaces) {
   std::vector<ForkOrder> orders;
   std::vector<Child> forked(children.size());
   for (std::size_t i = 0; i < children.size(); ++i) {
@@ -251,17 +231,12 @@ Result<std::vector<SessionSpore::Child>> SessionSpore::fork_once(
     if (ready) {
       child.timings = child.machine.timings;
       child.timings.agent_ready_us =
-          minus(microseconds_between(start, *ready), child.timings.build_us);
+          minus(base::microseconds_between(start, *ready), child.timings.build_us);
       continue;
     }
     const auto end = client.ended();
     const std::string console =
         end ? end->console_tail : engine_->host().console_tail(child.machine.id);
-    if (forgive && end && is_doubtful_end(engine_->name(), *end)) {
-      engine_->close_machine(child.machine.id);
-      child.link = nullptr;
-      continue;
-    }
     close_all();
     return fail(ready.error().code(), with_console(fmt::format("forking a machine: child {}: {}", i,
                                                                ready.error().message()),

@@ -64,10 +64,9 @@ class SessionSpore final : public Spore {
   // The first of `children` replaces a machine, if one is given.
   Result<std::vector<std::unique_ptr<Machine>>> fork_all(
       const std::vector<ForkParameters>& children, MachineId replaces);
-  // Makes the children, and waits for the agent of each. With `forgive`, one that had a doubtful
-  // end before that is left without a link; nothing of the workload has run in it.
-  Result<std::vector<Child>> fork_once(const std::vector<ForkParameters>& children,
-                                       MachineId replaces, bool forgive);
+  // Makes the children, and waits for the agent of each.
+  Result<std::vector<Child>> start_children(const std::vector<ForkParameters>& children,
+                                            MachineId replaces);
 
   const std::shared_ptr<Engine> engine_;
   const SporeId id_;

@@ -20,15 +20,6 @@ class HostSession final : public Session {
   [[nodiscard]] std::string_view engine() const noexcept override { return engine_->name(); }
 
  private:
-  // What a boot that failed left behind.
-  struct Remains {
-    bool died = false;
-    std::optional<MachineEnd> end;
-    std::string console;
-  };
-  Result<std::unique_ptr<Machine>> boot_once(const MachineConfig& config,
-                                             Clock::time_point deadline, Remains& remains);
-
   const std::shared_ptr<Engine> engine_;
 };
 
@@ -48,25 +39,8 @@ Error boot_error(const MachineConfig& config, const Error& error, std::optional<
 
 Result<std::unique_ptr<Machine>> HostSession::boot(const MachineConfig& config,
                                                    Milliseconds timeout) {
-  const auto deadline = deadline_after(timeout);
-  for (int attempt = 1;; ++attempt) {
-    Remains remains;
-    auto machine = boot_once(config, deadline, remains);
-    if (machine || !remains.died) {
-      return machine;
-    }
-    const bool doubtful = remains.end && is_doubtful_end(engine_->name(), *remains.end);
-    if (!doubtful || attempt == kDoubtfulTries) {
-      return fail(
-          boot_error(config, machine.error(), remains.end, std::move(remains.console), timeout));
-    }
-  }
-}
-
-Result<std::unique_ptr<Machine>> HostSession::boot_once(const MachineConfig& config,
-                                                        Clock::time_point deadline,
-                                                        Remains& remains) {
   auto link = MachineLink::for_boot(engine_);
+  const auto deadline = deadline_after(timeout);
   const auto start = Clock::now();
   SPORE_ASSIGN(const Host::Booted booted, engine_->host().boot(config, link));
   link->set_machine(booted.id);
@@ -77,11 +51,11 @@ Result<std::unique_ptr<Machine>> HostSession::boot_once(const MachineConfig& con
   const auto ready = link->client().wait_ready(deadline);
   if (!ready) {
     const auto end = link->client().ended();
-    remains = {true, end,
-               end && !end->console_tail.empty() ? end->console_tail
-                                                 : engine_->host().console_tail(booted.id)};
+    std::string console = end && !end->console_tail.empty()
+                              ? end->console_tail
+                              : engine_->host().console_tail(booted.id);
     engine_->close_machine(booted.id);
-    return fail(ready.error());
+    return fail(boot_error(config, ready.error(), end, std::move(console), timeout));
   }
   const auto whole = std::chrono::duration_cast<std::chrono::microseconds>(*ready - start).count();
   timings.agent_ready_us = static_cast<std::uint64_t>(whole) > timings.build_us

@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <variant>
@@ -55,9 +54,6 @@ class Vcpu {
   virtual void clear_kick() = 0;
   virtual Result<isa::CpuState> save() = 0;
   virtual Result<void> restore(const isa::CpuState& state) = 0;
-  // Guest-physical address of the page tables in use; nothing while paging is off. Between two
-  // run()s, from their thread.
-  virtual Result<std::optional<std::uint64_t>> page_tables() = 0;
 };
 
 struct VmClock {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "isa/board.h"
 #include "vm/entropy.h"
 
@@ -33,12 +34,6 @@ Result<void> check_config(const VmConfig& config) {
                             isa::kMaxBlockDevices, config.images.size()));
   }
   return {};
-}
-
-std::uint64_t microseconds_between(std::chrono::steady_clock::time_point from,
-                                   std::chrono::steady_clock::time_point to) {
-  return static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::microseconds>(to - from).count());
 }
 
 }  // namespace
@@ -76,7 +71,7 @@ Result<std::unique_ptr<Vm>> Vm::fork(std::unique_ptr<Shell> shell,
   auto before = Clock::now();
   const auto lap = [&before](std::uint64_t& phase) {
     const auto now = Clock::now();
-    phase = microseconds_between(before, now);
+    phase = base::microseconds_between(before, now);
     before = now;
   };
   SPORE_ASSIGN(const auto loaded, vm->shell_->load(capture->ram));

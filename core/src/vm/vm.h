@@ -83,10 +83,6 @@ class Vm {
   void send_to_agent(std::string_view bytes);
   // After on_captured(). The machine then goes on, or is closed.
   Result<std::shared_ptr<const Capture>> take_capture(bool keep_running);
-  // Ends the machine, as one that reset itself, if a vCPU's page tables are outside of its RAM: it
-  // would fault for ever without an exit. Looks at vCPUs when they next stop, which is soon; only
-  // if the machine had no exit since the last call.
-  void look_after();
   void close();
   // Closes, and gives the shell back; nothing when no other machine could use it. What is asked of
   // this machine afterwards is answered as of a machine that has ended.
@@ -117,7 +113,6 @@ class Vm {
   void handle_port(const ExitPort& exit);
   void empty_write_record();
   void record_working_set();
-  void end_if_lost(Vcpu& vcpu);
   void settle(Vcpu& vcpu);
   void finish_instruction(Vcpu& vcpu);
   // Waits until the machine goes on; false: it is over.
@@ -144,7 +139,6 @@ class Vm {
   bool records_working_set_ = false;    // under device_mutex_: once its workload shows life
   std::string bytes_for_later_;         // under device_mutex_: sent to the agent meanwhile
   std::atomic<std::uint64_t> exits_{0};
-  std::uint64_t exits_seen_ = 0;  // by look_after(), under lifecycle_mutex_
 
   std::atomic<Command> command_{Command::kRun};
   std::mutex control_mutex_;

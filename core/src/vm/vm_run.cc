@@ -1,9 +1,8 @@
 // The vCPU threads of a machine: running, exits, standing still for a capture, ending.
-#include <fmt/format.h>
-
 #include <utility>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "vm/vm.h"
 
 namespace spore::vm {
@@ -12,12 +11,6 @@ namespace {
 constexpr std::size_t kTailLines = 40;
 // A wide access has a few exits; a guest cannot make one instruction need more than these.
 constexpr int kMaxFragments = 16;
-
-std::uint64_t microseconds_between(std::chrono::steady_clock::time_point from,
-                                   std::chrono::steady_clock::time_point to) {
-  return static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::microseconds>(to - from).count());
-}
 
 // The line in which a kernel says why it gave up, if it did.
 std::string panic_line(const std::string& console) {
@@ -62,10 +55,6 @@ void Vm::run_vcpu(Vcpu& vcpu) {
         break;
       case Command::kRun: {
         VcpuExit exit = vcpu.run();
-        if (std::holds_alternative<ExitInterrupted>(exit)) {
-          end_if_lost(vcpu);
-          break;
-        }
         exits_.fetch_add(1, std::memory_order_relaxed);
         if (!handle_exit(exit)) {
           return;
@@ -133,25 +122,6 @@ void Vm::record_working_set() {
   }
 }
 
-void Vm::look_after() {
-  const std::lock_guard lifecycle(lifecycle_mutex_);
-  const std::uint64_t exits = exits_.load();
-  if (!started_ || !shell_ || std::exchange(exits_seen_, exits) != exits) {
-    return;
-  }
-  for (const auto& vcpu : shell_->vcpus()) {
-    vcpu->kick();
-  }
-}
-
-void Vm::end_if_lost(Vcpu& vcpu) {
-  const auto tables = vcpu.page_tables();
-  if (tables && *tables && !shell_->ram().memory().readable(**tables, memory::kPageSize)) {
-    end(EndReason::kReset,
-        fmt::format("the page tables of a vCPU are at {:#x}, outside of its RAM", **tables));
-  }
-}
-
 void Vm::settle(Vcpu& vcpu) {
   for (int i = 0; i < kMaxFragments; ++i) {
     VcpuExit exit = vcpu.settle();
@@ -197,7 +167,7 @@ void Vm::finish_capture() {
   CaptureTimings timings;
   {
     const std::lock_guard lock(control_mutex_);
-    timings.pause_us = microseconds_between(doorbell_time_, Clock::now());
+    timings.pause_us = base::microseconds_between(doorbell_time_, Clock::now());
     captured_ = std::move(*state);
   }
   observer_->on_captured(timings);

@@ -43,7 +43,6 @@ class Child:
     phases: list[str] = field(default_factory=list)  # of the running test, that were reported
     progressed: bool = False  # since its machine was forked
     finished: bool = False  # said all that it has to say
-    forgiven: bool = False  # its last machine was lost by the nest's emulator
 
 
 class Controller:
@@ -212,13 +211,10 @@ class Controller:
             self._give_order(member, child)
 
     def _admit(self) -> None:
-        """Forks the children that there is room for."""
-        if self._settings.budget is None:
-            waiting, self._unforked = list(self._unforked), deque()
-            if waiting:
-                self._fork(waiting)
+        """Forks the children that there is room for: with a budget one by one, else all at once."""
         while self._unforked and self._fleet.has_room(self._children, more=1):
-            self._fork([self._unforked.popleft()])
+            count = len(self._unforked) if self._settings.budget is None else 1
+            self._fork([self._unforked.popleft() for _ in range(count)])
 
     def _give_order(self, member: Member, child: Child) -> None:
         self._children[member.index] = child
@@ -277,7 +273,6 @@ class Controller:
         if kind == "end":
             child.running = None
             child.progressed = True
-            child.forgiven = False
             if child.remaining and self._tests[child.remaining[0]] == message["test"]:
                 child.remaining.popleft()
         if child.running is None:
@@ -297,15 +292,6 @@ class Controller:
             del self._children[member.index]
             self._fleet.retire(member)
             return
-        if end.doubtful and self._fleet.engine == "nest" and not child.forgiven:
-            # Once in a row: what happens again is the test's doing. Of the running test nothing
-            # has been reported yet.
-            self._write_line(
-                f"spore: child {child.shard} was lost by the nest's emulator, not by a test; "
-                "going on from where it was"
-            )
-            self._replace(member, child, forgiven=True)
-            return
         self.story.crashes += 1
         if child.running is not None or (child.remaining and not child.progressed):
             self._report_crash(child, end)
@@ -322,7 +308,7 @@ class Controller:
         self._flush(session, child)
         self._replace(member, child)
 
-    def _replace(self, member: Member, child: Child, *, forgiven: bool = False) -> None:
+    def _replace(self, member: Member, child: Child) -> None:
         """Gives what a child that is lost has left to another."""
         if self._settings.each and not child.remaining:
             self._go_on(member, child)
@@ -330,7 +316,7 @@ class Controller:
         del self._children[member.index]
         self._fleet.retire(member)
         if child.remaining:
-            self._fork([Child(child.shard, child.remaining, forgiven=forgiven)])
+            self._fork([Child(child.shard, child.remaining)])
 
     def _report_crash(self, child: Child, end: Ended) -> None:
         """Reports the running test as failed; the first one, if none had started."""

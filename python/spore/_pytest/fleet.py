@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Union
 import spore
 from spore._pytest import frames
 from spore._pytest.environment import ImagePlan
-from spore._pytest.options import SMALLEST_BUDGET, Settings
+from spore._pytest.options import LEAST_PER_CHILD, Settings
 
 if TYPE_CHECKING:
     from spore import ForkTimings, Image, Machine, MachineStats, Process, Session, Spore
@@ -46,7 +46,6 @@ class Ended:
     reason: str
     status: int | None = None  # of pytest, when its machine is still there
     console: str = ""
-    doubtful: bool = False  # may be the doing of the nest's emulator: a machine that reset itself
 
 
 Said = Union[frames.Message, Printed, ReachedFixturePoint, Ended]
@@ -190,7 +189,7 @@ class Fleet:
             if member.index in numbers:
                 with contextlib.suppress(spore.Error):  # it ended by itself
                     private.append(member.machine.stats().private_bytes)
-        largest = max([SMALLEST_BUDGET // 2, *private])
+        largest = max([LEAST_PER_CHILD, *private])
         return sum(private) + more * largest <= budget
 
     def retire(self, member: Member) -> None:
@@ -255,7 +254,7 @@ def _translate(event: object, decoder: frames.Decoder) -> list[Said]:
     if isinstance(event, spore.Lost):
         end = event.end
         how = f"the machine {end.reason}" + (f" ({end.detail})" if end.detail else "")
-        return [Ended(how, None, end.console_tail, end.reason == "reset itself")]
+        return [Ended(how, None, end.console_tail)]
     raise TypeError(f"an event of an unknown kind: {event!r}")
 
 

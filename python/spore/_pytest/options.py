@@ -10,7 +10,8 @@ import pytest
 
 _UNITS = {"M": 1024**2, "G": 1024**3}
 # What a child has of its own before its first test, and some room to run it.
-SMALLEST_BUDGET = 32 * 1024**2
+LEAST_PER_CHILD = 16 * 1024**2  # of memory that it alone has; what a new child is taken to need
+SMALLEST_BUDGET = 2 * LEAST_PER_CHILD
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ Loaded with `pytest -p spore_double`. On the host's side it stands in for spore.
 which is given the same arguments, for spore.fixture_point. It has the shape of the real interface
 and its order of events, and none of its isolation.
 
-A guest that ends with status PANIC plays a machine whose kernel panicked, with status RESET one
-that reset itself.
+A guest that ends with status PANIC plays a machine whose kernel panicked.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ from dataclasses import dataclass, field
 import spore
 
 PANIC = 99
-RESET = 98
 CONTROL = "DOUBLE_CONTROL_FD"
 CHANNEL = "SPORE_CHANNEL_FD"
 
@@ -251,8 +249,6 @@ class ChildMachine:
         code = os.waitstatus_to_exitcode(status)
         if self._closed:
             self._process._end(Lost(MachineEnd()), wait=False)
-        elif code == RESET:
-            self._process._end(Lost(MachineEnd("reset itself", "no panic message", "")))
         elif code == PANIC:
             end = MachineEnd("panicked", "Kernel panic - not syncing: double", "the console's end")
             self._process._end(Lost(end))
@@ -311,7 +307,7 @@ class Spore:
 
 
 class Session:
-    engine = os.environ.get("SPORE_DOUBLE_ENGINE", "double")
+    engine = "double"
 
     def __init__(self):
         self._machines = []

@@ -8,7 +8,6 @@
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
-#include <thread>
 
 #include "isa/board.h"
 #include "support/fake_hypervisor.h"
@@ -159,36 +158,6 @@ TEST_F(VmTest, AShutdownWithoutAPanicIsAReset) {
   hypervisor_.cpu(0, 1).stop_with(ExitShutdown{});
   const auto vm = boot(2);
   vm->start();
-  EXPECT_EQ(watcher_->await_end().reason, EndReason::kReset);
-}
-
-TEST_F(VmTest, AVcpuWhosePageTablesAreOutsideOfRamIsLost) {
-  const auto vm = boot();
-  FakeCpu& cpu = hypervisor_.cpu(0, 0);
-  cpu.set_page_tables(64 * kMiB - 4096);
-  vm->start();
-  vm->look_after();
-  cpu.await_looks(1);
-  EXPECT_FALSE(watcher_->ended());
-  cpu.set_page_tables(64 * kMiB);
-  vm->look_after();
-  const MachineEnd end = watcher_->await_end();
-  EXPECT_EQ(end.reason, EndReason::kReset);
-  EXPECT_THAT(end.detail, HasSubstr("0x4000000"));
-}
-
-TEST_F(VmTest, AMachineWithExitsIsLeftAlone) {
-  const auto vm = boot();
-  FakeCpu& cpu = hypervisor_.cpu(0, 0);
-  cpu.set_page_tables(64 * kMiB);
-  print(cpu, "x");
-  vm->start();
-  while (vm->stats()->exits == 0) {
-    std::this_thread::yield();
-  }
-  vm->look_after();
-  EXPECT_FALSE(watcher_->ended());
-  vm->look_after();
   EXPECT_EQ(watcher_->await_end().reason, EndReason::kReset);
 }
 
