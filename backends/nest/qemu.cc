@@ -149,8 +149,8 @@ std::vector<std::string> qemu_command(const Qemu& qemu, const NestMachine& machi
       machine.initramfs,
       "-append",
       fmt::format("console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off tsc=reliable "
-                  "no_timer_check spore.idle={}",
-                  machine.idle_seconds),
+                  "no_timer_check spore.idle={} spore.ports={}",
+                  machine.idle_seconds, machine.port_sockets.size()),
       "-virtfs",
       "local,path=/,security_model=none,multidevs=remap,mount_tag=spore-root",
       "-device",

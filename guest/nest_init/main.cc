@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -18,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/boot.h"
 #include "nest_init/port.h"
 #include "nest_init/setup.h"
 
@@ -25,6 +27,7 @@ namespace spore::nest_init {
 namespace {
 
 constexpr std::size_t kMaxPorts = 64;
+constexpr std::chrono::seconds kPortsLimit{60};
 
 struct Shared {
   SharedState state;
@@ -84,15 +87,26 @@ void start_port(Served& served, std::size_t index, Shared& shared) {
   }
 }
 
-void run(const Settings& settings) {
-  Shared& shared = *make_shared_state();
-  std::vector<Served> ports;
-  for (Port& port : find_ports()) {
-    ports.push_back({.port = std::move(port)});
-  }
-  if (ports.empty() || ports.size() > kMaxPorts) {
+// The host tells the names of ports after the driver has loaded, one by one.
+std::vector<Served> await_ports(const Settings& settings, agent::DeviceWaiter& devices) {
+  std::vector<Port> found;
+  const auto all_there = [&] {
+    found = find_ports();
+    return found.size() >= settings.ports;
+  };
+  if (!devices.wait(all_there, kPortsLimit) || found.size() > kMaxPorts) {
     die("finding the control ports");
   }
+  std::vector<Served> ports;
+  for (Port& port : found) {
+    ports.push_back({.port = std::move(port)});
+  }
+  return ports;
+}
+
+void run(const Settings& settings, agent::DeviceWaiter& devices) {
+  Shared& shared = *make_shared_state();
+  std::vector<Served> ports = await_ports(settings, devices);
   for (std::size_t i = 0; i < ports.size(); ++i) {
     start_port(ports[i], i, shared);
   }
@@ -135,13 +149,17 @@ int main() {
   mount_early();
   const Settings settings = read_settings();
   leave_cpu_0();
+  auto devices = spore::agent::DeviceWaiter::create();
+  if (!devices) {
+    die(devices.error().message().c_str());
+  }
   load_modules();
   enter_host_root();
   sigset_t child;
   sigemptyset(&child);
   sigaddset(&child, SIGCHLD);
   sigprocmask(SIG_BLOCK, &child, nullptr);
-  run(settings);
+  run(settings, *devices);
   std::fprintf(stderr, "spore nest: powering off\n");
   kill(-1, SIGKILL);
   power_off();

@@ -19,7 +19,7 @@ struct Port {
   std::string cgroup;  // of all that its clients start
 };
 
-// The ports whose names begin with "spore.", as the kernel lists them.
+// The ports whose names begin with "spore.", of which the kernel knows by now.
 std::vector<Port> find_ports();
 
 // The body of a port's process: waits for a client and serves it. `attached` becomes true when one

@@ -18,6 +18,7 @@
 #include <fstream>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace spore::nest_init {
@@ -107,10 +108,13 @@ void mount_early() {
 Settings read_settings() {
   Settings settings;
   std::ifstream file("/proc/cmdline");
-  constexpr std::string_view kIdle = "spore.idle=";
+  const std::pair<std::string_view, unsigned long*> known[] = {
+      {"spore.idle=", &settings.idle_seconds}, {"spore.ports=", &settings.ports}};
   for (std::string word; file >> word;) {
-    if (word.starts_with(kIdle)) {
-      settings.idle_seconds = std::strtoul(word.c_str() + kIdle.size(), nullptr, 10);
+    for (const auto& [key, value] : known) {
+      if (word.starts_with(key)) {
+        *value = std::strtoul(word.c_str() + key.size(), nullptr, 10);
+      }
     }
   }
   return settings;

@@ -8,6 +8,7 @@ namespace spore::nest_init {
 // What the kernel command line asks for.
 struct Settings {
   unsigned long idle_seconds = 600;  // spore.idle=
+  unsigned long ports = 1;           // spore.ports=: control ports that the machine has
 };
 
 // /proc, /sys and /dev of the initramfs, so that the console and the command line can be read.

@@ -107,7 +107,7 @@ TEST(QemuCommand, DescribesTheNest) {
   EXPECT_THAT(values_of(argv, "-initrd"), Contains("/i"));
   EXPECT_THAT(values_of(argv, "-m"), Contains("3072M"));
   EXPECT_THAT(values_of(argv, "-smp"), Contains("3"));  // two that run machines, and CPU 0
-  EXPECT_THAT(values_of(argv, "-append"), Contains(HasSubstr("spore.idle=77")));
+  EXPECT_THAT(values_of(argv, "-append"), Contains(HasSubstr("spore.idle=77 spore.ports=2")));
   EXPECT_THAT(values_of(argv, "-chardev"),
               Contains("socket,id=port1,path=/run/1,server=on,wait=off"));
   EXPECT_THAT(values_of(argv, "-device"), Contains("virtserialport,chardev=port1,name=spore.1"));
