@@ -56,7 +56,7 @@ void measure_pooled(vm::Hypervisor& hypervisor, std::uint64_t mib) {
       nullptr, vm::Shell::for_forks(hypervisor, capture->shape(), capture->ram).value(), capture);
   const auto used = first.vm->release_shell();
   SPORE_CHECK(used->collect_written() && used->ram().record_working_set());
-  std::vector<double> forks;
+  std::vector<double> forks, ready;
   for (int batch = 0; batch < kRounds / kBatch; ++batch) {
     // Made ahead, as a pool does it: their threads have come to rest.
     std::vector<std::unique_ptr<vm::Shell>> shells;
@@ -65,10 +65,13 @@ void measure_pooled(vm::Hypervisor& hypervisor, std::uint64_t mib) {
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
     for (auto& shell : shells) {
-      forks.push_back(live(nullptr, std::move(shell), capture).first_exit);
+      const Life life = live(nullptr, std::move(shell), capture);
+      forks.push_back(life.first_exit);
+      ready.push_back(life.ready);
     }
   }
   report("fork from a pooled shell", mib, forks);
+  report("fork from a pooled shell, until it may run", mib, ready);
 }
 
 // Microseconds for each page of copying from the image, as cold as a reset finds them.
