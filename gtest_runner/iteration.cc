@@ -179,6 +179,9 @@ Result<void> Runner::run_workers(std::vector<Worker>& workers, TextReport& repor
   SPORE_ASSIGN(auto machines, spore_->fork(parameters));
   costs_.fork_ms = seconds_since(start) * 1000;
   costs_.children = workers.size();
+  for (const auto& machine : machines) {
+    costs_.phases.push_back(machine->fork_timings());
+  }
   std::optional<Error> error;
   {
     std::vector<std::jthread> threads;
@@ -264,6 +267,7 @@ Result<std::unique_ptr<Machine>> Runner::renew(Worker& worker, Machine& machine,
   }
   const std::lock_guard lock(mutex_);
   ++costs_.resets;
+  costs_.phases.push_back((*renewed)->fork_timings());
   costs_.resets_ms += seconds_since(start) * 1000;
   return renewed;
 }
@@ -283,6 +287,7 @@ Result<void> Runner::write_report(RunResults& results, const TextReport& report)
     return {};
   }
   results.records = report.records();
+  results.costs = options_.timings ? &costs_ : nullptr;
   std::sort(results.reports.begin(), results.reports.end(),
             [](const ChildReport& a, const ChildReport& b) { return a.batch < b.batch; });
   return write_output(*output_,

@@ -119,6 +119,9 @@ class Merger {
     append_foreign_suites(suites);
     totals.fill(root);
     root["testsuites"] = std::move(suites);
+    if (results_.costs != nullptr) {
+      root["spore"] = to_json(*results_.costs);
+    }
     return root.dump(kIndent, ' ', false, Json::error_handler_t::replace) + "\n";
   }
 

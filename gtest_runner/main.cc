@@ -114,6 +114,11 @@ spore::Result<int> run(const Options& options, Terminal& terminal) {
   terminal.end_progress();
   if (status && runner.costs().children > 0 && (options.timings || terminal.stderr_is_terminal())) {
     terminal.err("spore-test: " + closing_line(runner.costs()) + "\n");
+    if (options.timings) {
+      for (const std::string& line : phase_lines(runner.costs())) {
+        terminal.err("spore-test: " + line + "\n");
+      }
+    }
   }
   return status;
 }

@@ -144,7 +144,8 @@ void declare(CLI::App& app, RawOptions& raw, Options& options) {
   app.add_option("--kernel", options.kernel, "Kernel image (default: the newest in /boot)");
   app.add_option("--console-log", options.console_log,
                  "File for the end of the consoles of machines that were lost");
-  app.add_flag("--timings", options.timings, "Say at the end how long each phase took");
+  app.add_flag("--timings", options.timings,
+               "Say at the end how long each phase took, in a JSON report too");
   app.prefix_command();  // all from the binary on is the binary's
   app.footer("\nspore-test [OPTIONS] BINARY [GoogleTest and program flags]");
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "costs.h"
 #include "test_list.h"
 
 namespace spore::gtest_runner {
@@ -41,6 +42,7 @@ struct RunResults {
   std::int64_t started_ms = 0;  // since the epoch; for tests of which no child wrote the time
   bool shuffled = false;
   int random_seed = 0;
+  const RunCosts* costs = nullptr;  // of the whole run; null: not to be told
 };
 
 }  // namespace spore::gtest_runner

@@ -27,28 +27,6 @@ std::int64_t epoch_ms() {
 
 }  // namespace
 
-std::string closing_line(const RunCosts& costs) {
-  std::string text = fmt::format("booted once in {:.2f} s ({})", costs.boot_s, costs.engine);
-  if (costs.setup_s > 0) {
-    text += fmt::format(", set up once in {:.2f} s", costs.setup_s);
-  }
-  text += fmt::format(", captured in {:.1f} ms; {} child{} forked in {:.1f} ms", costs.capture_ms,
-                      costs.children, costs.children == 1 ? "" : "ren", costs.fork_ms);
-  if (costs.resets > 0) {
-    text += fmt::format(", put back {} times in {:.1f} ms each", costs.resets,
-                        costs.resets_ms / static_cast<double>(costs.resets));
-  }
-  text += fmt::format(", tests took {:.2f} s", costs.tests_s);
-  if (costs.measured > 0) {
-    constexpr double kBytesPerMib = 1024.0 * 1024.0;
-    const double count = static_cast<double>(costs.measured);
-    text += fmt::format("; a child has {:.1f} MiB of its own and shares {:.0f} MiB",
-                        static_cast<double>(costs.private_bytes) / count / kBytesPerMib,
-                        static_cast<double>(costs.shared_bytes) / count / kBytesPerMib);
-  }
-  return text;
-}
-
 Runner::Runner(Session& session, const Options& options, const Program& program,
                std::vector<std::string> images, TextSink& sink, bool stdout_is_terminal,
                std::function<void(std::string_view)> progress)

@@ -22,23 +22,6 @@
 
 namespace spore::gtest_runner {
 
-// What a run cost, for the closing line.
-struct RunCosts {
-  std::string engine;
-  double boot_s = 0;
-  double setup_s = 0;
-  double capture_ms = 0;
-  double fork_ms = 0;
-  double tests_s = 0;
-  std::size_t children = 0;
-  std::size_t resets = 0;           // machines put back for the next test
-  double resets_ms = 0;             // all of them, one after the other
-  std::uint64_t private_bytes = 0;  // of all children measured
-  std::uint64_t shared_bytes = 0;
-  std::size_t measured = 0;
-};
-std::string closing_line(const RunCosts& costs);
-
 class Runner {
  public:
   // `images`: the root images. `stdout_is_terminal` decides about --gtest_color=auto.

@@ -20,6 +20,7 @@
 #include "agent/poller.h"
 #include "agent/processes.h"
 #include "agent/reaper.h"
+#include "base/clock.h"
 
 namespace spore::agent {
 namespace {
@@ -279,17 +280,17 @@ void Agent::capture() {
     return;
   }
   options_.generation->capture();
-  const bool child = options_.generation->number() != identity_.number;
-  if (child) {
-    identity_ = options_.generation->adopt();
-  }
   capture_ = Capture::kNone;
-  cgroups_->thaw();
-  if (child) {
+  if (options_.generation->number() != identity_.number) {
+    identity_ = options_.generation->adopt();
+    const auto start = std::chrono::steady_clock::now();
+    cgroups_->thaw();
     fixture_.release_all(identity_.to_json());
+    const std::uint64_t thaw_us = base::microseconds_since(start);
     control_.send_message(AgentFrame::kGeneration, 0,
-                          wire::GenerationMessage{identity_.number, identity_.id});
+                          wire::GenerationMessage{identity_.number, identity_.id, thaw_us});
   } else {
+    cgroups_->thaw();
     control_.send(AgentFrame::kThawed, 0);
   }
   control_.flush();

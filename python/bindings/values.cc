@@ -85,7 +85,8 @@ void bind_measurements(py::module_& module) {
       .def_readonly("memory_us", &ForkTimings::memory_us)
       .def_readonly("devices_us", &ForkTimings::devices_us)
       .def_readonly("cpus_us", &ForkTimings::cpus_us)
-      .def_readonly("agent_ready_us", &ForkTimings::agent_ready_us)
+      .def_readonly("agent_us", &ForkTimings::agent_us)
+      .def_readonly("user_us", &ForkTimings::user_us)
       .def_readonly("reset", &ForkTimings::reset,
                     "In what a machine of the same spore left, put back.")
       .def_readonly("pages_checked", &ForkTimings::pages_checked)

@@ -29,7 +29,8 @@ void agent_client(std::string_view bytes) {
   snapshot.next_id = 4;
   const auto client = AgentClient::clone_for_child(nowhere, snapshot);
   if (!bytes.empty() && bytes.front() % 2 == 0) {
-    feed(*client, wire::AgentFrame::kGeneration, 0, wire::to_cbor(wire::GenerationMessage{1, "x"}));
+    feed(*client, wire::AgentFrame::kGeneration, 0,
+         wire::to_cbor(wire::GenerationMessage{1, "x", 2}));
   }
   const auto process = client->process(2);
   for (std::size_t piece = 1; !bytes.empty(); piece = piece * 2 + 1) {

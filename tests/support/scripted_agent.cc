@@ -19,7 +19,7 @@ void ScriptedAgent::say_hello() {
 }
 
 void ScriptedAgent::say_generation(std::uint64_t number) {
-  send(AgentFrame::kGeneration, 0, wire::to_cbor(wire::GenerationMessage{number, "id"}));
+  send(AgentFrame::kGeneration, 0, wire::to_cbor(wire::GenerationMessage{number, "id", 7}));
   for (std::uint64_t id : [this] {
          std::vector<std::uint64_t> waiting;
          for (const auto& [key, program] : programs_) {

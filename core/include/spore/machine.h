@@ -1,6 +1,7 @@
 // What a machine is made of, and what can be said about one: plain values of the public API.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -74,15 +75,28 @@ struct CaptureTimings {
   std::uint64_t pause_us = 0;   // the doorbell until the state is saved: the machine stands still
 };
 struct ForkTimings {
-  std::uint64_t build_us = 0;        // everything until its vCPUs may run: these four and more
-  std::uint64_t shell_us = 0;        // VM, address window and vCPUs: made, or found ready
-  std::uint64_t memory_us = 0;       // RAM made equal to the spore's
-  std::uint64_t devices_us = 0;      // devices made, generation page written
-  std::uint64_t cpus_us = 0;         // vCPU and clock state set
-  std::uint64_t agent_ready_us = 0;  // first instruction to the agent's first reply
-  bool reset = false;                // in the shell of a machine of the same spore, put back
-  std::uint64_t pages_checked = 0;   // pages that may have been written before, compared
-  std::uint64_t pages_copied = 0;    // those of them that had been
+  std::uint64_t build_us = 0;       // everything until its vCPUs may run: these four and more
+  std::uint64_t shell_us = 0;       // VM, address window and vCPUs: made, or found ready
+  std::uint64_t memory_us = 0;      // RAM made equal to the spore's
+  std::uint64_t devices_us = 0;     // devices made, generation page written
+  std::uint64_t cpus_us = 0;        // vCPU and clock state set
+  std::uint64_t agent_us = 0;       // first instruction to the end of the generation work
+  std::uint64_t user_us = 0;        // from there to the thaw, the first user instruction
+  bool reset = false;               // in the shell of a machine of the same spore, put back
+  std::uint64_t pages_checked = 0;  // pages that may have been written before, compared
+  std::uint64_t pages_copied = 0;   // those of them that had been
 };
+
+// The phases of a fork, or of a reset, in their order.
+struct ForkPhase {
+  std::string_view name;
+  std::uint64_t ForkTimings::*us;
+};
+inline constexpr std::array<ForkPhase, 6> kForkPhases{{{"shell", &ForkTimings::shell_us},
+                                                       {"memory", &ForkTimings::memory_us},
+                                                       {"devices", &ForkTimings::devices_us},
+                                                       {"cpus", &ForkTimings::cpus_us},
+                                                       {"agent", &ForkTimings::agent_us},
+                                                       {"user", &ForkTimings::user_us}}};
 
 }  // namespace spore

@@ -62,7 +62,7 @@ struct TimedFork {
 };
 
 TimedFork timed(const ForkTimings& timings) {
-  return {static_cast<double>(timings.build_us + timings.agent_ready_us), timings};
+  return {static_cast<double>(timings.build_us + timings.agent_us + timings.user_us), timings};
 }
 
 void add_forks(Bench& bench, const std::string& name, const std::vector<TimedFork>& forks,
@@ -73,17 +73,10 @@ void add_forks(Bench& bench, const std::string& name, const std::vector<TimedFor
     return median(std::move(values));
   };
   bench.add(name, median_of([](const TimedFork& fork) { return fork.us; }), "us", note);
-  const std::pair<const char*, std::uint64_t ForkTimings::*> phases[] = {
-      {"shell", &ForkTimings::shell_us},
-      {"memory", &ForkTimings::memory_us},
-      {"devices", &ForkTimings::devices_us},
-      {"vCPU", &ForkTimings::cpus_us},
-      {"agent", &ForkTimings::agent_ready_us}};
-  for (const auto& [phase, member] : phases) {
-    const double us = median_of([member = member](const TimedFork& fork) {
-      return static_cast<double>(fork.timings.*member);
-    });
-    bench.report.rows.push_back({name, us, "us", {}, phase});
+  for (const ForkPhase& phase : kForkPhases) {
+    const double us = median_of(
+        [&](const TimedFork& fork) { return static_cast<double>(fork.timings.*phase.us); });
+    bench.report.rows.push_back({name, us, "us", {}, std::string(phase.name)});
   }
 }
 

@@ -66,7 +66,7 @@ std::optional<MachineEnd> AgentClient::ended() const {
   return ended_;
 }
 
-Result<Clock::time_point> AgentClient::wait_ready(Clock::time_point deadline) {
+Result<AgentReady> AgentClient::wait_ready(Clock::time_point deadline) {
   {
     std::unique_lock lock(mutex_);
     const bool over =
@@ -79,7 +79,7 @@ Result<Clock::time_point> AgentClient::wait_ready(Clock::time_point deadline) {
     }
   }
   open_gate();
-  return ready_at_;
+  return ready_;
 }
 
 std::shared_ptr<Process> AgentClient::process(std::uint32_t id) {

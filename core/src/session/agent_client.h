@@ -53,6 +53,11 @@ struct ProcessRecord {
   std::optional<wire::StartFailedMessage> start_failure;
 };
 
+struct AgentReady {
+  Clock::time_point at{};     // when its first frame came
+  std::uint64_t thaw_us = 0;  // of a child (wire::GenerationMessage)
+};
+
 // The state of a guest's live processes at a capture.
 struct AgentSnapshot {
   std::map<std::uint32_t, ProcessRecord> processes;
@@ -79,8 +84,8 @@ class AgentClient : public std::enable_shared_from_this<AgentClient> {
   void end(const MachineEnd& end);
 
   // ---- users' threads ----
-  // Waits for the guest's first frame; answers when it came.
-  Result<Clock::time_point> wait_ready(Clock::time_point deadline);
+  // Waits for the guest's first frame.
+  Result<AgentReady> wait_ready(Clock::time_point deadline);
   Result<std::shared_ptr<Process>> exec(const ExecRequest& request);
   std::shared_ptr<Process> process(std::uint32_t id);
   [[nodiscard]] std::optional<MachineEnd> ended() const;
@@ -144,7 +149,7 @@ class AgentClient : public std::enable_shared_from_this<AgentClient> {
   std::condition_variable changed_;  // phase, gate, capture, input credit, end
   wire::FrameDecoder decoder_;
   Phase phase_;
-  Clock::time_point ready_at_;
+  AgentReady ready_;
   Gate gate_ = Gate::kOpen;  // changed only with both mutexes held
   Capture capture_ = Capture::kNone;
   std::string capture_failure_;

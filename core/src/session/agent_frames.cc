@@ -89,10 +89,11 @@ Result<void> AgentClient::handle_ready(const wire::Frame& frame) {
                       message.version, wire::kAgentProtocolVersion));
     }
   } else {
-    SPORE_TRY(wire::from_cbor<wire::GenerationMessage>(frame.payload));
+    SPORE_ASSIGN(const auto message, wire::from_cbor<wire::GenerationMessage>(frame.payload));
+    ready_.thaw_us = message.thaw_us;
   }
   phase_ = Phase::kRunning;
-  ready_at_ = Clock::now();
+  ready_.at = Clock::now();
   changed_.notify_all();
   return {};
 }

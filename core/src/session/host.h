@@ -34,7 +34,7 @@ class MachineObserver {
 struct ForkedMachine {
   MachineId id = 0;
   Generation generation;
-  ForkTimings timings;  // but for agent_ready_us
+  ForkTimings timings;  // but for agent_us and user_us
 };
 
 struct ForkOrder {

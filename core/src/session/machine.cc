@@ -230,8 +230,10 @@ Result<std::vector<SessionSpore::Child>> SessionSpore::start_children(
     const auto ready = client.wait_ready(deadline);
     if (ready) {
       child.timings = child.machine.timings;
-      child.timings.agent_ready_us =
-          minus(base::microseconds_between(start, *ready), child.timings.build_us);
+      const std::uint64_t woken_us =
+          minus(base::microseconds_between(start, ready->at), child.timings.build_us);
+      child.timings.user_us = std::min(ready->thaw_us, woken_us);
+      child.timings.agent_us = woken_us - child.timings.user_us;
       continue;
     }
     const auto end = client.ended();

@@ -57,7 +57,8 @@ Result<std::unique_ptr<Machine>> HostSession::boot(const MachineConfig& config,
     engine_->close_machine(booted.id);
     return fail(boot_error(config, ready.error(), end, std::move(console), timeout));
   }
-  const auto whole = std::chrono::duration_cast<std::chrono::microseconds>(*ready - start).count();
+  const auto whole =
+      std::chrono::duration_cast<std::chrono::microseconds>(ready->at - start).count();
   timings.agent_ready_us = static_cast<std::uint64_t>(whole) > timings.build_us
                                ? static_cast<std::uint64_t>(whole) - timings.build_us
                                : 0;

@@ -120,7 +120,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FailureMessage, message)
 struct GenerationMessage {
   std::uint64_t number = 0;
   std::string id;
+  std::uint64_t thaw_us = 0;  // from the end of the generation work until user processes could run
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GenerationMessage, number, id)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GenerationMessage, number, id, thaw_us)
 
 }  // namespace spore::wire

@@ -28,13 +28,13 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MachineEnd, reason, detail, console_tail)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MachineStats, memory_bytes, private_bytes, shared_bytes, exits)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CaptureTimings, freeze_us, pause_us)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ForkTimings, build_us, shell_us, memory_us, devices_us, cpus_us,
-                                   agent_ready_us, reset, pages_checked, pages_copied)
+                                   agent_us, user_us, reset, pages_checked, pages_copied)
 
 }  // namespace spore
 
 namespace spore::wire {
 
-inline constexpr std::uint32_t kHostProtocolVersion = 2;
+inline constexpr std::uint32_t kHostProtocolVersion = 3;
 // Agent bytes travel in frames of at most this, so that no machine keeps the stream for long.
 inline constexpr std::size_t kMaxRelay = 64 * 1024;
 

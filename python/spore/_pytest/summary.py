@@ -62,9 +62,9 @@ def _phases(fleet: Fleet) -> list[str]:
             continue
         phases = {
             phase: median([getattr(one, f"{phase}_us") for one in timings]) / 1000
-            for phase in ("shell", "memory", "devices", "cpus", "agent_ready")
+            for phase in ("shell", "memory", "devices", "cpus", "agent", "user")
         }
-        shown = ", ".join(f"{phase.split('_')[0]} {ms:.2f}" for phase, ms in phases.items())
+        shown = ", ".join(f"{phase} {ms:.2f}" for phase, ms in phases.items())
         pages = median([one.pages_copied for one in timings])
         lines.append(
             f"timings: {name}, medians of {len(timings)} in ms: {shown}"

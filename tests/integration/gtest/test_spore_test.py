@@ -1,5 +1,6 @@
 """spore-test with real machines: GoogleTest's own samples, a fixture point, and bad input."""
 
+import json
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -26,14 +27,22 @@ def test_googletests_samples_have_the_same_outcomes(spore_test, tmp_path, number
     assert outcomes(merged) == outcomes(plain)
 
 
-def test_a_fixture_is_set_up_once_and_no_test_sees_another(spore_test):
+def test_a_fixture_is_set_up_once_and_no_test_sees_another(spore_test, tmp_path):
+    report = tmp_path / "report.json"
     done = spore_test.run(
-        "--shards", "8", "--timings", spore_test.binary("word_index_fixture_test")
+        "--shards",
+        "8",
+        "--timings",
+        spore_test.binary("word_index_fixture_test"),
+        f"--gtest_output=json:{report}",
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("indexed 300000 words") == 1
     assert "[  PASSED  ] 8 tests.\n" in done.stdout
     assert "8 children" in done.stderr
+    assert "fork, medians of 8 in ms: shell" in done.stderr
+    phases = json.loads(report.read_text())["spore"]["fork_phases"]
+    assert phases["agent_ms"] > phases["user_ms"] > 0
 
 
 def test_an_unmodified_binary_is_set_up_in_each_child(spore_test):

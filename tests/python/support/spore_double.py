@@ -85,7 +85,8 @@ class ForkTimings:
     memory_us: int = 200
     devices_us: int = 300
     cpus_us: int = 400
-    agent_ready_us: int = 5000
+    agent_us: int = 5000
+    user_us: int = 40
     reset: bool = False
     pages_copied: int = 0
 

@@ -56,6 +56,14 @@ TEST_F(JsonReportTest, AddsUpAndMakesUp) {
   EXPECT_EQ(suite["testsuite"][1]["status"], "NOTRUN");
   EXPECT_EQ(suite["testsuite"][2]["name"], "C");
   EXPECT_EQ(suite["testsuite"][2]["failures"][0]["failure"], "unknown file\nkilled");
+  EXPECT_FALSE(merged.contains("spore"));  // GoogleTest's own, and no more, unless it is asked for
+}
+
+TEST_F(JsonReportTest, TellsTheCostsWhereTheyAreAskedFor) {
+  RunCosts costs;
+  costs.children = 5;
+  results_.costs = &costs;
+  EXPECT_EQ(json::parse(merge_json(results_))["spore"]["children"], 5);
 }
 
 TEST_F(JsonReportTest, TakesHostileShapesForNothing) {

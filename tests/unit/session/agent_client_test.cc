@@ -40,8 +40,8 @@ class AgentClientTest : public ::testing::Test {
   }
   static std::shared_ptr<AgentClient> child(AgentClient::Send send, const AgentSnapshot& snapshot) {
     auto client = AgentClient::clone_for_child(std::move(send), snapshot);
-    EXPECT_TRUE(
-        feed(*client, AgentFrame::kGeneration, 0, wire::to_cbor(wire::GenerationMessage{1, "x"})));
+    EXPECT_TRUE(feed(*client, AgentFrame::kGeneration, 0,
+                     wire::to_cbor(wire::GenerationMessage{1, "x", 2})));
     EXPECT_TRUE(client->wait_ready(Clock::now()));
     return client;
   }
@@ -120,7 +120,7 @@ TEST_F(AgentClientTest, AChildIsSilentUntilItsGenerationIsDone) {
   snapshot.processes[1].output[0] = {.unacknowledged = 100'000, .taken = 100'000};
   const auto client = AgentClient::clone_for_child(into(sent_), snapshot);
   ASSERT_TRUE(
-      feed(*client, AgentFrame::kGeneration, 0, wire::to_cbor(wire::GenerationMessage{1, "x"})));
+      feed(*client, AgentFrame::kGeneration, 0, wire::to_cbor(wire::GenerationMessage{1, "x", 2})));
   EXPECT_TRUE(sent_.empty());
   ASSERT_TRUE(client->wait_ready(Clock::now()));
   // The credit that the parent's consumer had earned goes to this child's guest.
