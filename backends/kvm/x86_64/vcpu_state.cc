@@ -292,36 +292,36 @@ Result<void> KvmVcpu::restore_system_registers(const isa::CpuState& state) {
 }
 
 Result<void> KvmVcpu::restore_msrs(const std::vector<isa::Msr>& msrs) {
-  std::vector<isa::Msr> todo;
+  std::vector<isa::Msr> wanted;
   for (const isa::Msr& msr : msrs) {
     if (!system_->is_read_only_msr(msr.index)) {
-      todo.push_back(msr);
+      wanted.push_back(msr);
     }
   }
   std::size_t next = 0;
-  while (next < todo.size()) {
-    MsrTable table(todo.size() - next);
-    for (std::size_t i = next; i < todo.size(); ++i) {
-      table.entries()[i - next].index = todo[i].index;
-      table.entries()[i - next].data = todo[i].value;
+  while (next < wanted.size()) {
+    MsrTable table(wanted.size() - next);
+    for (std::size_t i = next; i < wanted.size(); ++i) {
+      table.entries()[i - next].index = wanted[i].index;
+      table.entries()[i - next].data = wanted[i].value;
     }
     SPORE_ASSIGN(const int done,
                  kvm_ioctl(fd_.get(), kSetMsrs, table.data(), "setting a vCPU's MSRs"));
     next += static_cast<std::size_t>(done);
-    if (next == todo.size()) {
+    if (next == wanted.size()) {
       break;
     }
     // Refused. Honest only if the vCPU already shows the wanted value.
     MsrTable probe(1);
-    probe.entries()[0].index = todo[next].index;
+    probe.entries()[0].index = wanted[next].index;
     SPORE_ASSIGN(const int got,
                  kvm_ioctl(fd_.get(), kGetMsrs, probe.data(), "reading a vCPU's MSR"));
-    if (got != 1 || probe.entries()[0].data != todo[next].value) {
+    if (got != 1 || probe.entries()[0].data != wanted[next].value) {
       return fail(ErrorCode::kUnavailable,
                   fmt::format("restoring a vCPU: this host does not take MSR {:#x} = {:#x}",
-                              todo[next].index, todo[next].value));
+                              wanted[next].index, wanted[next].value));
     }
-    system_->remember_read_only_msr(todo[next].index);
+    system_->remember_read_only_msr(wanted[next].index);
     ++next;
   }
   return {};
