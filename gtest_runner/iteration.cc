@@ -171,27 +171,31 @@ Result<void> Runner::run_workers(std::vector<Worker>& workers, TextReport& repor
     return {};
   }
   progress_("running the tests");
-  std::vector<ForkParameters> parameters;
-  for (const Worker& worker : workers) {
-    parameters.push_back(worker.parameters);
-  }
-  const auto start = Clock::now();
-  SPORE_ASSIGN(auto machines, spore_->fork(parameters));
-  costs_.fork_ms = seconds_since(start) * 1000;
-  costs_.children = workers.size();
-  for (const auto& machine : machines) {
-    costs_.phases.push_back(machine->fork_timings());
-  }
   std::optional<Error> error;
+  const auto note_error = [&](const Result<void>& done) {
+    const std::lock_guard lock(mutex_);
+    error = done ? error : done.error();
+    return error.has_value();
+  };
+  // Within a budget one by one, as there is room; else all at once.
+  const std::size_t at_once = options_.memory_budget ? 1 : workers.size();
   {
     std::vector<std::jthread> threads;
-    for (std::size_t i = 0; i < workers.size(); ++i) {
-      threads.emplace_back([&, i] {
-        if (auto worked = work(workers[i], std::move(machines[i]), report, results); !worked) {
-          const std::lock_guard lock(mutex_);
-          error = worked.error();
-        }
-      });
+    for (std::size_t i = 0; i < workers.size() && !note_error({}); i += at_once) {
+      budget_.await_room();
+      const auto machines = fork(std::span(workers).subspan(i, at_once));
+      if (!machines) {
+        note_error(fail(machines.error()));
+        break;
+      }
+      for (std::size_t j = 0; j < at_once; ++j) {
+        Worker& worker = workers[i + j];
+        budget_.enter(worker.index, (*machines)[j]);
+        threads.emplace_back([&, machine = (*machines)[j]] {
+          note_error(work(worker, machine, report, results));
+          budget_.leave(worker.index);
+        });
+      }
     }
   }
   if (error) {
@@ -200,7 +204,24 @@ Result<void> Runner::run_workers(std::vector<Worker>& workers, TextReport& repor
   return {};
 }
 
-Result<void> Runner::work(Worker& worker, std::unique_ptr<Machine> machine, TextReport& report,
+Result<std::vector<std::shared_ptr<Machine>>> Runner::fork(std::span<const Worker> workers) {
+  std::vector<ForkParameters> parameters;
+  for (const Worker& worker : workers) {
+    parameters.push_back(worker.parameters);
+  }
+  const auto start = Clock::now();
+  SPORE_ASSIGN(auto forked, spore_->fork(parameters));
+  const std::lock_guard lock(mutex_);
+  costs_.fork_ms += seconds_since(start) * 1000;
+  costs_.children += forked.size();
+  for (const auto& machine : forked) {
+    costs_.phases.push_back(machine->fork_timings());
+  }
+  return std::vector<std::shared_ptr<Machine>>(std::make_move_iterator(forked.begin()),
+                                               std::make_move_iterator(forked.end()));
+}
+
+Result<void> Runner::work(Worker& worker, std::shared_ptr<Machine> machine, TextReport& report,
                           RunResults& results) {
   for (int attempt = 1;; ++attempt) {
     const ChildSettings settings{.timeout = options_.timeout,
@@ -210,7 +231,7 @@ Result<void> Runner::work(Worker& worker, std::unique_ptr<Machine> machine, Text
     SPORE_ASSIGN(const ChildOutcome outcome,
                  run_child(*machine, worker.batch, std::move(parser), settings, report));
     after_child(worker, outcome, report, results);
-    if (worker.rest.empty()) {
+    if (worker.rest.empty() && !budget_.leave_if_crowded(worker.index)) {
       if (const auto next = next_test()) {
         worker.rest = {*next};
       }
@@ -223,6 +244,7 @@ Result<void> Runner::work(Worker& worker, std::unique_ptr<Machine> machine, Text
     }
     fill_batch(worker, std::vector<std::size_t>(worker.rest), true);
     SPORE_ASSIGN(machine, renew(worker, *machine, attempt));
+    budget_.enter(worker.index, machine);
   }
 }
 

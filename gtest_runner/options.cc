@@ -9,6 +9,8 @@
 #include <filesystem>
 #include <thread>
 
+#include "memory_budget.h"
+
 namespace spore::gtest_runner {
 namespace {
 
@@ -22,6 +24,7 @@ struct RawOptions {
   std::vector<std::string> mounts;
   std::vector<std::string> data;
   std::string memory = "512";
+  std::string memory_budget;
   double timeout = 0;
   std::int64_t shards = 0;
 };
@@ -47,7 +50,8 @@ Result<ImageMount> parse_mount(const std::string& text) {
   return ImageMount{.source = source, .target = target};
 }
 
-Result<std::uint64_t> parse_memory(std::string_view text) {
+Result<std::uint64_t> parse_mib(std::string_view option, std::string_view text,
+                                std::uint64_t least) {
   constexpr std::uint64_t kMibPerGib = 1024;
   const std::string_view whole = text;
   std::uint64_t scale = 1;
@@ -60,10 +64,10 @@ Result<std::uint64_t> parse_memory(std::string_view text) {
   std::uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || value > kMaxMemoryMib / scale ||
-      value * scale < kMinMemoryMib) {
+      value * scale < least) {
     return fail(ErrorCode::kInvalidArgument,
-                fmt::format("--memory {}: give MiB, or a number with M or G, from {}M to {}G",
-                            whole, kMinMemoryMib, kMaxMemoryMib / kMibPerGib));
+                fmt::format("{} {}: give MiB, or a number with M or G, from {}M to {}G", option,
+                            whole, least, kMaxMemoryMib / kMibPerGib));
   }
   return value * scale;
 }
@@ -92,7 +96,12 @@ Result<void> apply(const RawOptions& raw, Options& options) {
   }
   options.shards = options.shards_given ? static_cast<std::uint32_t>(raw.shards)
                                         : std::max(2U, std::thread::hardware_concurrency());
-  SPORE_ASSIGN(options.memory_mib, parse_memory(raw.memory));
+  SPORE_ASSIGN(options.memory_mib, parse_mib("--memory", raw.memory, kMinMemoryMib));
+  if (!raw.memory_budget.empty()) {
+    SPORE_ASSIGN(const auto mib,
+                 parse_mib("--memory-budget", raw.memory_budget, kSmallestBudget / kMiB));
+    options.memory_budget = mib * kMiB;
+  }
   if (options.cpus < 1 || options.cpus > kMaxCpus) {
     return fail(ErrorCode::kInvalidArgument,
                 fmt::format("--cpus {}: give a number from 1 to {}", options.cpus, kMaxCpus));
@@ -129,6 +138,9 @@ void declare(CLI::App& app, RawOptions& raw, Options& options) {
       ->check(CLI::IsMember({"shard", "each"}));
   app.add_option("--setup", options.setup, "Shell line, run once in the guest before the fork");
   app.add_option("--memory", raw.memory, "RAM of the machine: MiB, or with a suffix M or G (512)");
+  app.add_option(
+      "--memory-budget", raw.memory_budget,
+      "RAM that all children together may have of their own: when they near it, fewer run");
   app.add_option("--cpus", options.cpus, "Processors of each machine (default 1)");
   app.add_option("--env", raw.env, "NAME=VALUE for the tests; may be repeated")
       ->allow_extra_args(false);

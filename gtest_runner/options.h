@@ -21,6 +21,7 @@ struct Options {
   bool each = false;  // every test in a clean machine
   std::string setup;  // a shell line; empty: none
   std::uint64_t memory_mib = 512;
+  std::optional<std::uint64_t> memory_budget;  // bytes that all machines may have of their own
   std::uint32_t cpus = 1;
   std::map<std::string, std::string> env;
   std::vector<ImageMount> mounts;

@@ -36,7 +36,8 @@ Runner::Runner(Session& session, const Options& options, const Program& program,
       images_(std::move(images)),
       sink_(sink),
       stdout_is_terminal_(stdout_is_terminal),
-      progress_(std::move(progress)) {
+      progress_(std::move(progress)),
+      budget_(options.memory_budget) {
   output_ = resolve_output(options_.gtest.output, program_.path);
   costs_.engine = session_.engine();
 }

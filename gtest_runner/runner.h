@@ -8,12 +8,14 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "child.h"
 #include "guest_command.h"
+#include "memory_budget.h"
 #include "options.h"
 #include "output_file.h"
 #include "program.h"
@@ -50,7 +52,8 @@ class Runner {
   Result<void> capture();
   Result<bool> run_iteration(int iteration);
   Result<void> run_workers(std::vector<Worker>& workers, TextReport& report, RunResults& results);
-  Result<void> work(Worker& worker, std::unique_ptr<Machine> machine, TextReport& report,
+  Result<std::vector<std::shared_ptr<Machine>>> fork(std::span<const Worker> workers);
+  Result<void> work(Worker& worker, std::shared_ptr<Machine> machine, TextReport& report,
                     RunResults& results);
   Result<std::unique_ptr<Machine>> renew(Worker& worker, Machine& machine, int attempt);
   // With each: the next test that no worker has had.
@@ -88,6 +91,7 @@ class Runner {
   std::optional<OutputParser> parent_parser_;
   int random_seed_ = 0;
   std::atomic<std::size_t> next_batch_{1};
+  MemoryBudget budget_;
 
   std::mutex mutex_;  // guards what follows, and the RunResults of an iteration
   std::vector<std::string> complaints_;

@@ -349,7 +349,10 @@ class FakeMachine : public Machine {
  public:
   FakeMachine(std::shared_ptr<FakeLog> log, Generation generation)
       : log_(std::move(log)), generation_(std::move(generation)) {
-    ++log_->open_machines;
+    const int open = ++log_->open_machines;
+    for (int most = log_->most_open; most < open;) {
+      log_->most_open.compare_exchange_weak(most, open);
+    }
   }
   ~FakeMachine() override {
     close();
@@ -384,7 +387,10 @@ class FakeMachine : public Machine {
   [[nodiscard]] const Generation& generation() const noexcept override { return generation_; }
   [[nodiscard]] std::optional<MachineEnd> ended() const override { return std::nullopt; }
   Result<MachineStats> stats() override {
-    return MachineStats{.memory_bytes = 512 * kMiB, .private_bytes = kMiB, .shared_bytes = kMiB};
+    return MachineStats{
+        .memory_bytes = 512 * kMiB,
+        .private_bytes = log_->private_bytes + log_->growth_per_reset * log_->resets,
+        .shared_bytes = kMiB};
   }
   [[nodiscard]] std::string console_tail() override { return ""; }
   [[nodiscard]] const BootTimings& boot_timings() const noexcept override { return boot_; }

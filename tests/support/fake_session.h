@@ -23,6 +23,9 @@ struct FakeLog {
   std::vector<ForkParameters> forked;
   std::vector<MachineConfig> booted;
   std::atomic<int> open_machines{0};
+  std::atomic<int> most_open{0};                   // at a time
+  std::atomic<std::uint64_t> private_bytes{kMiB};  // of each machine
+  std::atomic<std::uint64_t> growth_per_reset{0};  // of all machines' private_bytes
   std::atomic<int> resets{0};
 };
 

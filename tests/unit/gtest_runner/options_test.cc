@@ -23,6 +23,8 @@ TEST(Options, BelongToTheRunnerBeforeTheBinaryAndToItAfter) {
   EXPECT_EQ(options.shards, 3U);
   EXPECT_EQ(options.env.at("A"), "b=c");
   EXPECT_EQ(options.memory_mib, 2048U);
+  EXPECT_FALSE(options.memory_budget);
+  EXPECT_EQ(parse({"--memory-budget", "1G", "./t"})->options->memory_budget, 1024ULL * 1024 * 1024);
   EXPECT_EQ(options.timeout, std::chrono::milliseconds(1500));
   EXPECT_EQ(options.gtest.filter, "X.*");
   EXPECT_THAT(options.gtest.rest, ElementsAre("--shards", "9", "x"));
@@ -45,6 +47,8 @@ TEST(Options, RefuseNonsenseByName) {
   EXPECT_THAT(parse({"--shrads", "2", "./t"}).error().message(), HasSubstr("--shrads"));
   EXPECT_THAT(parse({"--memory", "12", "./t"}).error().message(), HasSubstr("--memory 12"));
   EXPECT_THAT(parse({"--memory", "99999999999G", "./t"}).error().message(), HasSubstr("--memory"));
+  EXPECT_THAT(parse({"--memory-budget", "31M", "./t"}).error().message(),
+              HasSubstr("--memory-budget 31M: give MiB, or a number with M or G, from 32M"));
   EXPECT_THAT(parse({"--cpus", "9", "./t"}).error().message(), HasSubstr("--cpus 9"));
   EXPECT_THAT(parse({"--env", "=x", "./t"}).error().message(), HasSubstr("NAME=VALUE"));
   EXPECT_THAT(parse({"--mount", "/no/such:/x", "./t"}).error().message(), HasSubstr("/no/such"));

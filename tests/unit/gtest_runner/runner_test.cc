@@ -319,6 +319,40 @@ TEST_F(RunnerTest, EachGivesEveryTestAMachineAndTheSameReport) {
   EXPECT_EQ(session_.log().resets, 14 - 3);
 }
 
+TEST_F(RunnerTest, FewerMachinesRunWhenTheyNearTheMemoryBudget) {
+  options_.gtest.filter = "Plain.Passes:Plain.Rec*:Plain.Prints*:PlainDeathTest.*";
+  ASSERT_TRUE(run("runner_subject_mixed"));
+  const std::string all_at_once = sink_.out_text;
+  const int most_open = session_.log().most_open.exchange(0);
+  options_.memory_budget = 64 * kMiB;
+  session_.log().private_bytes = 40 * kMiB;
+  for (const bool each : {false, true}) {
+    sink_.out_text.clear();
+    options_.each = each;
+    const auto status = run("runner_subject_mixed");
+    ASSERT_TRUE(status) << status.error().message();
+    EXPECT_EQ(*status, 0);
+    EXPECT_EQ(count(sink_.out_text, "[       OK ]"), count(all_at_once, "[       OK ]"));
+    // One of three; a reset makes the next while the last one is still here.
+    EXPECT_EQ(session_.log().most_open.exchange(0), most_open - (each ? 1 : 2));
+  }
+}
+
+TEST_F(RunnerTest, EachRetiresMachinesThatGrowOverTheBudget) {
+  options_.each = true;
+  options_.memory_budget = 64 * kMiB;
+  session_.log().private_bytes = 10 * kMiB;  // all three find room
+  options_.gtest.filter = "Plain.Passes:Plain.Rec*:Plain.Prints*:PlainDeathTest.*";
+  ASSERT_TRUE(run("runner_subject_mixed"));
+  const std::string unbounded = sink_.out_text;
+  sink_.out_text.clear();
+  session_.log().growth_per_reset = 30 * kMiB;
+  const auto status = run("runner_subject_mixed");
+  ASSERT_TRUE(status) << status.error().message();
+  EXPECT_EQ(*status, 0);
+  EXPECT_EQ(count(sink_.out_text, "[       OK ]"), count(unbounded, "[       OK ]"));
+}
+
 TEST_F(RunnerTest, EachGoesOnAfterTestsThatDie) {
   options_.each = true;
   options_.shards = 2;
