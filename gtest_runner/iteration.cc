@@ -172,27 +172,32 @@ Result<void> Runner::run_workers(std::vector<Worker>& workers, TextReport& repor
   }
   progress_("running the tests");
   std::optional<Error> error;
-  const auto note_error = [&](const Result<void>& done) {
+  const auto note = [&](const Error& what) {
     const std::lock_guard lock(mutex_);
-    error = done ? error : done.error();
+    error = what;
+  };
+  const auto failed = [&] {
+    const std::lock_guard lock(mutex_);
     return error.has_value();
   };
   // Within a budget one by one, as there is room; else all at once.
   const std::size_t at_once = options_.memory_budget ? 1 : workers.size();
   {
     std::vector<std::jthread> threads;
-    for (std::size_t i = 0; i < workers.size() && !note_error({}); i += at_once) {
+    for (std::size_t i = 0; i < workers.size() && !failed(); i += at_once) {
       budget_.await_room();
       const auto machines = fork(std::span(workers).subspan(i, at_once));
       if (!machines) {
-        note_error(fail(machines.error()));
+        note(machines.error());
         break;
       }
       for (std::size_t j = 0; j < at_once; ++j) {
         Worker& worker = workers[i + j];
         budget_.enter(worker.index, (*machines)[j]);
         threads.emplace_back([&, machine = (*machines)[j]] {
-          note_error(work(worker, machine, report, results));
+          if (const auto worked = work(worker, machine, report, results); !worked) {
+            note(worked.error());
+          }
           budget_.leave(worker.index);
         });
       }
