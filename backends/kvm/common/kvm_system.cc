@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/ioctl.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 
@@ -83,6 +84,7 @@ Result<void> KvmSystem::check_capabilities() {
   xsave_size_ = xsave_size > 0 ? static_cast<std::size_t>(xsave_size) : sizeof(XsaveArea);
   const int ring_size = extension(KVM_CAP_DIRTY_LOG_RING);
   dirty_ring_size_ = ring_size > 0 ? static_cast<std::size_t>(ring_size) : 0;
+  set_at_run_ = static_cast<std::uint64_t>(std::max(extension(KVM_CAP_SYNC_REGS), 0));
   has_tsc_deadline_ = extension(KVM_CAP_TSC_DEADLINE_TIMER) > 0;
   SPORE_ASSIGN(const int run_area,
                kvm_ioctl(fd(), KVM_GET_VCPU_MMAP_SIZE, "asking the size of a vCPU's run area"));

@@ -31,6 +31,8 @@ class KvmSystem {
   // The most bytes that a vCPU's dirty ring can have; 0 without rings.
   [[nodiscard]] std::size_t dirty_ring_size() const noexcept { return dirty_ring_size_; }
   void forgo_dirty_ring() noexcept { dirty_ring_size_ = 0; }
+  // What KVM_RUN takes from the run area (KVM_CAP_SYNC_REGS): a mask of KVM_SYNC_*.
+  [[nodiscard]] std::uint64_t set_at_run() const noexcept { return set_at_run_; }
   [[nodiscard]] bool has_tsc_deadline() const noexcept { return has_tsc_deadline_; }
   [[nodiscard]] const std::vector<kvm_cpuid_entry2>& supported_cpuid() const noexcept {
     return supported_cpuid_;
@@ -53,6 +55,7 @@ class KvmSystem {
   std::size_t run_area_size_ = 0;
   std::size_t xsave_size_ = 0;
   std::size_t dirty_ring_size_ = 0;
+  std::uint64_t set_at_run_ = 0;
   bool has_tsc_deadline_ = false;
   std::vector<kvm_cpuid_entry2> supported_cpuid_;
   std::vector<std::uint32_t> msr_indices_;

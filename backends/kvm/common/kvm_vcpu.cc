@@ -43,6 +43,7 @@ Result<std::unique_ptr<KvmVcpu>> KvmVcpu::create(std::shared_ptr<KvmSystem> syst
 }
 
 vm::VcpuExit KvmVcpu::run() {
+  pristine_ = false;
   runner_.store(static_cast<int>(::syscall(SYS_gettid)));
   const int answer = ::ioctl(fd_.get(), KVM_RUN, 0);
   const int error = errno;

@@ -47,13 +47,16 @@ class KvmVcpu final : public vm::Vcpu {
   Result<void> restore_system_registers(const isa::CpuState& state);
   Result<void> set_tsc_khz(std::uint32_t wanted);
   Result<void> restore_msrs(const std::vector<isa::Msr>& msrs);
-  Result<void> restore_events(const isa::CpuState& state);
+  // Registers and events that were restored take effect in the next KVM_RUN, without a call for
+  // each, where KVM can do that; this makes them take effect now.
+  Result<void> apply_deferred();
 
   std::shared_ptr<KvmSystem> system_;
   base::UniqueFd fd_;
   base::Mapping run_area_;
   const std::uint32_t index_;
   std::uint32_t tsc_khz_ = 0;   // as it was set; 0: not yet
+  bool pristine_ = true;        // as KVM made it: nothing was restored, nothing has run
   std::atomic<int> runner_{0};  // the thread in run(), 0 when there is none
 };
 

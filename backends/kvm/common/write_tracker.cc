@@ -12,9 +12,9 @@ namespace spore::kvm {
 namespace {
 
 constexpr std::uint64_t kPageSize = 4096;
-// Entries of a vCPU's ring: 256 KiB of the kernel's memory. A full one costs an exit for each 64
-// MiB written.
-constexpr std::uint32_t kMaxRingEntries = 16384;
+// Entries of a vCPU's ring: 64 KiB of the kernel's memory, to be made with every shell. A full one
+// costs an exit for each 16 MiB written.
+constexpr std::uint32_t kMaxRingEntries = 4096;
 
 class DirtyRing final : public WriteTracker {
  public:

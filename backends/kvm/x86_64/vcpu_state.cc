@@ -2,7 +2,8 @@
 // (Documentation/virt/kvm/api.rst). Order of a restore: CPUID is set at creation; system registers
 // before the local APIC (its base and mode lie in them); XCR0 after CR4; XSAVE after XCR0; the
 // local APIC before MSRs; TSC before TSC_DEADLINE, which is last of all MSRs since it arms a timer;
-// general registers before pending events; the run state at the end.
+// general registers before pending events, both with the next KVM_RUN where that is possible; the
+// run state at the end.
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
 
@@ -11,6 +12,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "kvm/common/flexible.h"
 #include "kvm/common/kvm_vcpu.h"
@@ -58,6 +60,31 @@ kvm_dtable to_kvm(const isa::DescriptorTable& table) {
   return k;
 }
 
+kvm_vcpu_events to_kvm(const isa::PendingEvents& pending) {
+  kvm_vcpu_events events{};
+  events.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
+  events.exception.injected = pending.exception_injected;
+  events.exception.nr = pending.exception_vector;
+  events.exception.has_error_code = pending.exception_has_error_code;
+  events.exception.error_code = pending.exception_error_code;
+  events.interrupt.injected = pending.interrupt_injected;
+  events.interrupt.nr = pending.interrupt_vector;
+  events.interrupt.soft = pending.interrupt_soft;
+  events.interrupt.shadow = pending.interrupt_shadow;
+  events.nmi.injected = pending.nmi_injected;
+  events.nmi.pending = pending.nmi_pending;
+  events.nmi.masked = pending.nmi_masked;
+  return events;
+}
+
+constexpr std::uint64_t kDeferred = KVM_SYNC_X86_REGS | KVM_SYNC_X86_EVENTS;
+
+// As a CPU has them after RESET (Intel SDM volume 3, table 11-1).
+bool has_reset_debug_registers(const isa::CpuState& state) {
+  return state.dr6 == 0xffff0ff0 && state.dr7 == 0x400 &&
+         std::all_of(state.db.begin(), state.db.end(), [](std::uint64_t db) { return db == 0; });
+}
+
 constexpr std::array kMpStates = {
     std::pair{isa::MpState::kRunnable, KVM_MP_STATE_RUNNABLE},
     std::pair{isa::MpState::kUninitialized, KVM_MP_STATE_UNINITIALIZED},
@@ -69,6 +96,7 @@ constexpr std::array kMpStates = {
 }  // namespace
 
 Result<isa::CpuState> KvmVcpu::save() {
+  SPORE_TRY(apply_deferred());
   isa::CpuState state;
   // First, since asking for it makes KVM deliver what INIT and SIPI left half done.
   kvm_mp_state mp{};
@@ -203,8 +231,21 @@ Result<void> KvmVcpu::restore(const isa::CpuState& state) {
                     state.xsave.size(), system_->xsave_size(), state.lapic.size(),
                     sizeof(kvm_lapic_state)));
   }
+  const auto known = std::find_if(kMpStates.begin(), kMpStates.end(),
+                                  [&](const auto& pair) { return pair.first == state.mp_state; });
+  if (known == kMpStates.end()) {
+    return fail(ErrorCode::kCorrupt, "restoring a vCPU: its run state is unknown");
+  }
+  const bool pristine = std::exchange(pristine_, false);
   SPORE_TRY(set_tsc_khz(state.tsc_khz));
   SPORE_TRY(restore_system_registers(state));
+  if (!pristine || !has_reset_debug_registers(state)) {
+    kvm_debugregs debug{};
+    std::copy(state.db.begin(), state.db.end(), debug.db);
+    debug.dr6 = state.dr6;
+    debug.dr7 = state.dr7;
+    SPORE_TRY(kvm_ioctl(fd_.get(), KVM_SET_DEBUGREGS, &debug, "setting a vCPU's debug registers"));
+  }
   // All in one call: each costs as much as any other change to a vCPU.
   std::vector<isa::Msr> msrs(state.msrs);
   // KVM takes a TSC value less than a second away from the last one for an attempt to synchronize
@@ -217,21 +258,35 @@ Result<void> KvmVcpu::restore(const isa::CpuState& state) {
   msrs.push_back({kMsrTscDeadline, state.tsc_deadline});
   SPORE_TRY(restore_msrs(msrs));
 
-  kvm_regs regs{};
+  kvm_sync_regs& deferred = area().s.regs;
   const auto& g = state.gpr;
-  regs = {g[isa::kRax], g[isa::kRbx], g[isa::kRcx], g[isa::kRdx], g[isa::kRsi], g[isa::kRdi],
-          g[isa::kRsp], g[isa::kRbp], g[isa::kR8],  g[isa::kR9],  g[isa::kR10], g[isa::kR11],
-          g[isa::kR12], g[isa::kR13], g[isa::kR14], g[isa::kR15], state.rip,    state.rflags};
-  SPORE_TRY(kvm_ioctl(fd_.get(), KVM_SET_REGS, &regs, "setting a vCPU's registers"));
-  SPORE_TRY(restore_events(state));
-
-  const auto known = std::find_if(kMpStates.begin(), kMpStates.end(),
-                                  [&](const auto& pair) { return pair.first == state.mp_state; });
-  if (known == kMpStates.end()) {
-    return fail(ErrorCode::kCorrupt, "restoring a vCPU: its run state is unknown");
+  deferred.regs = {g[isa::kRax], g[isa::kRbx], g[isa::kRcx], g[isa::kRdx], g[isa::kRsi],
+                   g[isa::kRdi], g[isa::kRsp], g[isa::kRbp], g[isa::kR8],  g[isa::kR9],
+                   g[isa::kR10], g[isa::kR11], g[isa::kR12], g[isa::kR13], g[isa::kR14],
+                   g[isa::kR15], state.rip,    state.rflags};
+  deferred.events = to_kvm(state.events);
+  area().kvm_dirty_regs = kDeferred;
+  // A vCPU that waits for its start is given registers by that, before its KVM_RUN would.
+  if ((system_->set_at_run() & kDeferred) != kDeferred ||
+      (known->second != KVM_MP_STATE_RUNNABLE && known->second != KVM_MP_STATE_HALTED)) {
+    SPORE_TRY(apply_deferred());
+  }
+  if (pristine && index_ == 0 && known->second == KVM_MP_STATE_RUNNABLE) {
+    return {};
   }
   kvm_mp_state mp{static_cast<std::uint32_t>(known->second)};
   SPORE_TRY(kvm_ioctl(fd_.get(), KVM_SET_MP_STATE, &mp, "setting a vCPU's run state"));
+  return {};
+}
+
+Result<void> KvmVcpu::apply_deferred() {
+  if (std::exchange(area().kvm_dirty_regs, 0) == 0) {
+    return {};
+  }
+  kvm_sync_regs& deferred = area().s.regs;
+  SPORE_TRY(kvm_ioctl(fd_.get(), KVM_SET_REGS, &deferred.regs, "setting a vCPU's registers"));
+  SPORE_TRY(kvm_ioctl(fd_.get(), KVM_SET_VCPU_EVENTS, &deferred.events,
+                      "setting a vCPU's pending events"));
   return {};
 }
 
@@ -280,11 +335,6 @@ Result<void> KvmVcpu::restore_system_registers(const isa::CpuState& state) {
   std::vector<std::byte> xsave(state.xsave);
   xsave.resize(system_->xsave_size());
   SPORE_TRY(kvm_ioctl(fd_.get(), kSetXsave, xsave.data(), "setting a vCPU's XSAVE area"));
-  kvm_debugregs debug{};
-  std::copy(state.db.begin(), state.db.end(), debug.db);
-  debug.dr6 = state.dr6;
-  debug.dr7 = state.dr7;
-  SPORE_TRY(kvm_ioctl(fd_.get(), KVM_SET_DEBUGREGS, &debug, "setting a vCPU's debug registers"));
   kvm_lapic_state lapic{};
   std::memcpy(lapic.regs, state.lapic.data(), sizeof(lapic.regs));
   SPORE_TRY(kvm_ioctl(fd_.get(), KVM_SET_LAPIC, &lapic, "setting a vCPU's local APIC"));
@@ -324,25 +374,6 @@ Result<void> KvmVcpu::restore_msrs(const std::vector<isa::Msr>& msrs) {
     system_->remember_read_only_msr(wanted[next].index);
     ++next;
   }
-  return {};
-}
-
-Result<void> KvmVcpu::restore_events(const isa::CpuState& state) {
-  const isa::PendingEvents& pending = state.events;
-  kvm_vcpu_events events{};
-  events.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
-  events.exception.injected = pending.exception_injected;
-  events.exception.nr = pending.exception_vector;
-  events.exception.has_error_code = pending.exception_has_error_code;
-  events.exception.error_code = pending.exception_error_code;
-  events.interrupt.injected = pending.interrupt_injected;
-  events.interrupt.nr = pending.interrupt_vector;
-  events.interrupt.soft = pending.interrupt_soft;
-  events.interrupt.shadow = pending.interrupt_shadow;
-  events.nmi.injected = pending.nmi_injected;
-  events.nmi.pending = pending.nmi_pending;
-  events.nmi.masked = pending.nmi_masked;
-  SPORE_TRY(kvm_ioctl(fd_.get(), KVM_SET_VCPU_EVENTS, &events, "setting a vCPU's pending events"));
   return {};
 }
 
