@@ -184,8 +184,11 @@ Result<void> Runner::run_workers(std::vector<Worker>& workers, TextReport& repor
   const std::size_t at_once = options_.memory_budget ? 1 : workers.size();
   {
     std::vector<std::jthread> threads;
-    for (std::size_t i = 0; i < workers.size() && !failed(); i += at_once) {
+    for (std::size_t i = 0; i < workers.size(); i += at_once) {
       budget_.await_room();
+      if (failed()) {
+        break;
+      }
       const auto machines = fork(std::span(workers).subspan(i, at_once));
       if (!machines) {
         note(machines.error());

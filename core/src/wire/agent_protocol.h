@@ -19,7 +19,7 @@
 namespace spore::wire {
 
 inline constexpr std::uint32_t kAgentPort = 1024;
-inline constexpr std::uint32_t kAgentProtocolVersion = 1;
+inline constexpr std::uint32_t kAgentProtocolVersion = 2;
 
 // Bytes of one direction of one stream that may be under way unacknowledged. Each side starts with
 // this much credit; the reader gives more back with k…Window frames as its consumer takes bytes.
