@@ -107,7 +107,7 @@ def test_the_phases_of_forks_and_resets_are_shown_when_asked(
     result = each(forked, "--spore-timings")
     result.stdout.fnmatch_lines(
         [
-            "timings: fork, medians of 3 in ms: shell 0.10, memory 0.20, *agent 5.00",
+            "timings: fork, medians of 3 in ms: shell 0.10, memory 0.20, *agent 5.00, user 0.04",
             "timings: reset, medians of 4 in ms: shell 0.10, *; 77 pages put back",
         ]
     )

@@ -81,7 +81,7 @@ struct ForkTimings {
   std::uint64_t devices_us = 0;     // devices made, generation page written
   std::uint64_t cpus_us = 0;        // vCPU and clock state set
   std::uint64_t agent_us = 0;       // first instruction to the end of the generation work
-  std::uint64_t user_us = 0;        // from there to the thaw, the first user instruction
+  std::uint64_t user_us = 0;        // from there to the first user instruction, at most
   bool reset = false;               // in the shell of a machine of the same spore, put back
   std::uint64_t pages_checked = 0;  // pages that may have been written before, compared
   std::uint64_t pages_copied = 0;   // those of them that had been
