@@ -1,8 +1,10 @@
 // A Session on top of any Host.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
+#include "base/clock.h"
 #include "session/ended.h"
 #include "session/host.h"
 #include "session/machine.h"
@@ -57,11 +59,8 @@ Result<std::unique_ptr<Machine>> HostSession::boot(const MachineConfig& config,
     engine_->close_machine(booted.id);
     return fail(boot_error(config, ready.error(), end, std::move(console), timeout));
   }
-  const auto whole =
-      std::chrono::duration_cast<std::chrono::microseconds>(ready->at - start).count();
-  timings.agent_ready_us = static_cast<std::uint64_t>(whole) > timings.build_us
-                               ? static_cast<std::uint64_t>(whole) - timings.build_us
-                               : 0;
+  const std::uint64_t whole = base::microseconds_between(start, ready->at);
+  timings.agent_ready_us = whole - std::min(whole, timings.build_us);
   return std::make_unique<SessionMachine>(engine_, std::move(link), booted.generation, timings,
                                           ForkTimings{});
 }
