@@ -11,7 +11,7 @@
 #include <system_error>
 #include <utility>
 
-#include "image/digest.h"
+#include "base/digest.h"
 
 namespace spore::image {
 namespace {
@@ -61,7 +61,7 @@ Result<void> make_directories(const std::string& directory) {
 // The one byte of the lock file that stands for a name. Two names that meet wait for each other
 // without need, which is harmless.
 struct flock range_of(std::string_view name) {
-  Sha256 hash;
+  base::Sha256 hash;
   hash.update(name);
   struct flock range {};
   range.l_type = F_WRLCK;
@@ -72,20 +72,6 @@ struct flock range_of(std::string_view name) {
 }
 
 }  // namespace
-
-Result<void> write_all(int fd, std::string_view bytes, std::string_view name) {
-  while (!bytes.empty()) {
-    const ssize_t count = ::write(fd, bytes.data(), bytes.size());
-    if (count < 0 && errno == EINTR) {
-      continue;
-    }
-    if (count < 0) {
-      return fail(Error::from_errno(errno, fmt::format("write {}", name)));
-    }
-    bytes.remove_prefix(static_cast<std::size_t>(count));
-  }
-  return {};
-}
 
 Result<CacheFile> CacheFile::create(const Cache& cache, std::string name) {
   base::UniqueFd fd(::open(cache.directory().c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0644));

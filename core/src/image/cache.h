@@ -12,10 +12,13 @@
 #include <string_view>
 #include <utility>
 
+#include "base/files.h"
 #include "base/unique_fd.h"
 #include "spore/result.h"
 
 namespace spore::image {
+
+using base::write_all;
 
 class Cache;
 
@@ -78,8 +81,5 @@ class Cache {
 
   std::string directory_;
 };
-
-// Writes all bytes; `name` is for the Error.
-Result<void> write_all(int fd, std::string_view bytes, std::string_view name);
 
 }  // namespace spore::image

@@ -14,66 +14,6 @@
 
 namespace spore::image {
 
-Result<base::UniqueFd> open_to_read(const std::string& path) {
-  // O_NONBLOCK: a FIFO in the place of a file must not stop us.
-  base::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (!fd.valid()) {
-    return fail(Error::from_errno(errno, fmt::format("open {}", path)));
-  }
-  return fd;
-}
-
-Result<std::string> read_file(const std::string& path, std::uint64_t limit) {
-  SPORE_ASSIGN(const base::UniqueFd fd, open_to_read(path));
-  struct stat status {};
-  if (::fstat(fd.get(), &status) != 0) {
-    return fail(Error::from_errno(errno, fmt::format("read {}", path)));
-  }
-  if (!S_ISREG(status.st_mode)) {
-    return fail(ErrorCode::kInvalidArgument, fmt::format("read {}: it is not a file", path));
-  }
-  std::string bytes;
-  std::vector<char> block(256 * 1024);
-  for (;;) {
-    const ssize_t count = ::read(fd.get(), block.data(), block.size());
-    if (count < 0 && errno == EINTR) {
-      continue;
-    }
-    if (count < 0) {
-      return fail(Error::from_errno(errno, fmt::format("read {}", path)));
-    }
-    if (count == 0) {
-      return bytes;
-    }
-    bytes.append(block.data(), static_cast<std::size_t>(count));
-    if (bytes.size() > limit) {
-      return fail(ErrorCode::kInvalidArgument,
-                  fmt::format("read {}: it is larger than {} bytes", path, limit));
-    }
-  }
-}
-
-Result<std::string> read_start(int fd, std::size_t limit) {
-  std::string bytes(limit, '\0');
-  std::size_t filled = 0;
-  while (filled < limit) {
-    const ssize_t count =
-        ::pread(fd, bytes.data() + filled, limit - filled, static_cast<off_t>(filled));
-    if (count < 0 && errno == EINTR) {
-      continue;
-    }
-    if (count < 0) {
-      return fail(Error::from_errno(errno, "read it"));
-    }
-    if (count == 0) {
-      break;
-    }
-    filled += static_cast<std::size_t>(count);
-  }
-  bytes.resize(filled);
-  return bytes;
-}
-
 Result<std::string> unpack(std::string_view packed, std::uint64_t expected_size,
                            std::uint64_t limit, std::string_view what) {
   const std::unique_ptr<archive, int (*)(archive*)> reader(archive_read_new(), archive_read_free);

@@ -1,5 +1,4 @@
-// Reading host files, and unpacking compressed ones.
-// Hostile bytes: all of them; nothing here reads beyond what was asked for.
+// Unpacking compressed files. Hostile bytes: all of them.
 #pragma once
 
 #include <cstddef>
@@ -7,18 +6,14 @@
 #include <string>
 #include <string_view>
 
-#include "base/unique_fd.h"
+#include "base/files.h"
 #include "spore/result.h"
 
 namespace spore::image {
 
-Result<base::UniqueFd> open_to_read(const std::string& path);
-
-// The whole file; an Error if it is longer than `limit`.
-Result<std::string> read_file(const std::string& path, std::uint64_t limit);
-
-// The first bytes of a file: `limit`, or all it has.
-Result<std::string> read_start(int fd, std::size_t limit);
+using base::open_to_read;
+using base::read_file;
+using base::read_start;
 
 // Unpacks xz, zstd, gzip, lz4, bzip2, lzma (or copies bytes that are none of them). `what` is for
 // the Error. When `expected_size` is not 0, the output ends there and what follows is ignored;

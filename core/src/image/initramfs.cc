@@ -11,7 +11,7 @@
 #include <memory>
 #include <set>
 
-#include "image/digest.h"
+#include "base/digest.h"
 #include "image/files.h"
 
 namespace spore::image {
@@ -192,7 +192,7 @@ Result<void> check_spec(const InitramfsSpec& spec) {
   return {};
 }
 
-Result<void> add_identity(Sha256& key, const std::string& path) {
+Result<void> add_identity(base::Sha256& key, const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) {
     return fail(Error::from_errno(errno, fmt::format("build an initramfs from {}", path)));
@@ -203,7 +203,7 @@ Result<void> add_identity(Sha256& key, const std::string& path) {
 }
 
 Result<std::string> key_of(const InitramfsSpec& spec, const std::string& directory) {
-  Sha256 key;
+  base::Sha256 key;
   key.field(kCacheVersion);
   key.field(directory);
   SPORE_TRY(add_identity(key, spec.init_path));

@@ -15,8 +15,8 @@
 #include <system_error>
 #include <type_traits>
 
+#include "base/digest.h"
 #include "base/mapping.h"
-#include "image/digest.h"
 #include "image/elf.h"
 #include "image/files.h"
 
@@ -199,7 +199,7 @@ Result<Kernel> open_kernel(const std::string& path, const Cache& cache) {
     SPORE_ASSIGN(std::string release, release_of_elf(fd, file_size));
     return Kernel{path, std::move(release), path};
   }
-  Sha256 key;
+  base::Sha256 key;
   key.field(kCacheVersion);
   key.field(path);
   key.size_and_mtime(status);

@@ -11,9 +11,9 @@
 #include <string>
 #include <utility>
 
+#include "base/digest.h"
 #include "image/base_system.h"
 #include "image/closure.h"
-#include "image/digest.h"
 #include "image/files.h"
 #include "image/python.h"
 #include "image/squashfs.h"
@@ -50,7 +50,7 @@ Result<Image> pack(const Cache& cache, const std::string& index_name, const Tree
   SPORE_TRY(write_squashfs(tree, file.fd(), progress));
   Image image;
   image.built = true;
-  SPORE_ASSIGN(image.digest, sha256_of_file(file.fd(), "the image"));
+  SPORE_ASSIGN(image.digest, base::sha256_of_file(file.fd(), "the image"));
   struct stat status {};
   if (::fstat(file.fd(), &status) != 0) {
     return fail(Error::from_errno(errno, "read the image's size"));
@@ -113,7 +113,7 @@ Result<Tree> collect(const ImageSpec& spec, const std::string& cache_directory) 
 }
 
 std::string key_of(const Tree& tree) {
-  Sha256 key;
+  base::Sha256 key;
   key.field(kCacheVersion);
   for (const auto& [path, entry] : tree.entries()) {
     key.field(path);

@@ -13,7 +13,7 @@
 
 struct evp_md_ctx_st;
 
-namespace spore::image {
+namespace spore::base {
 
 class Sha256 {
  public:
@@ -42,4 +42,4 @@ class Sha256 {
 // Digest of all bytes behind a descriptor, from offset 0; `name` is for the Error.
 Result<std::string> sha256_of_file(int fd, std::string_view name);
 
-}  // namespace spore::image
+}  // namespace spore::base

@@ -1,4 +1,4 @@
-#include "image/digest.h"
+#include "base/digest.h"
 
 #include <fmt/format.h>
 #include <openssl/evp.h>
@@ -10,7 +10,7 @@
 
 #include "base/check.h"
 
-namespace spore::image {
+namespace spore::base {
 
 void Sha256::Deleter::operator()(evp_md_ctx_st* context) const noexcept {
   EVP_MD_CTX_free(context);
@@ -83,4 +83,4 @@ Result<std::string> sha256_of_file(int fd, std::string_view name) {
   }
 }
 
-}  // namespace spore::image
+}  // namespace spore::base

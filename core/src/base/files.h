@@ -1,0 +1,32 @@
+// Reading and writing host files whole. Hostile bytes: all that is read; nothing here reads beyond
+// what was asked for.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/unique_fd.h"
+#include "spore/result.h"
+
+namespace spore::base {
+
+Result<UniqueFd> open_to_read(const std::string& path);
+
+// The whole file; an Error if it is longer than `limit`.
+Result<std::string> read_file(const std::string& path, std::uint64_t limit);
+
+// The first bytes of a file: `limit`, or all it has.
+Result<std::string> read_start(int fd, std::size_t limit);
+
+// Writes all bytes; `name` is for the Error.
+Result<void> write_all(int fd, std::string_view bytes, std::string_view name);
+
+// A new file with these bytes, which are on disk when it returns. kInvalidArgument if it is there.
+Result<void> write_new_file(const std::string& path, std::string_view bytes);
+
+// Waits until the names in a directory, or the bytes of a file, are on disk.
+Result<void> sync_path(const std::string& path);
+
+}  // namespace spore::base
