@@ -16,25 +16,11 @@
 
 #include "spore/machine.h"
 #include "wire/cbor.h"
-
-namespace spore {
-
-// The public values that travel as they are.
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MachineConfig, memory_bytes, cpus, kernel, images, hostname)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ForkParameters, child_index, child_count, shard_index,
-                                   shard_count, name, hostname, user)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Generation, number, id, parent_id, parameters)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MachineEnd, reason, detail, console_tail)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MachineStats, memory_bytes, private_bytes, shared_bytes, exits)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CaptureTimings, freeze_us, pause_us)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ForkTimings, build_us, shell_us, memory_us, devices_us, cpus_us,
-                                   agent_us, user_us, reset, pages_checked, pages_copied)
-
-}  // namespace spore
+#include "wire/machine_json.h"
 
 namespace spore::wire {
 
-inline constexpr std::uint32_t kHostProtocolVersion = 3;
+inline constexpr std::uint32_t kHostProtocolVersion = 4;
 // Agent bytes travel in frames of at most this, so that no machine keeps the stream for long.
 inline constexpr std::size_t kMaxRelay = 64 * 1024;
 
@@ -48,7 +34,9 @@ enum class HostFrame : std::uint16_t {
   kStats = 19,        // IdMessage (machine); reply MachineStats
   kConsoleTail = 20,  // IdMessage (machine); reply TextMessage
   kClose = 21,        // IdMessage (machine); empty reply
-  kRelease = 22,      // IdMessage (spore); empty reply
+  kSave = 22,         // SaveMessage; reply SavedSpore
+  kLoad = 23,         // LoadMessage; reply LoadedMessage
+  kRelease = 24,      // IdMessage (spore); empty reply
   // client to server: no reply
   kToAgent = 32,  // bytes
 
@@ -100,6 +88,28 @@ struct TakeSporeMessage {
   bool keep_running = false;
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TakeSporeMessage, machine, spore, keep_running)
+
+struct SaveMessage {
+  std::uint64_t spore = 0;
+  std::string path;
+  std::string agent_section;
+  SaveOptions options;
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SaveMessage, spore, path, agent_section, options)
+
+struct LoadMessage {
+  std::uint64_t spore = 0;
+  std::string path;
+  LoadOptions options;
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LoadMessage, spore, path, options)
+
+struct LoadedMessage {
+  LoadedSpore spore;
+  Generation generation;
+  std::string agent_section;
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LoadedMessage, spore, generation, agent_section)
 
 struct ForkChildMessage {
   std::uint64_t machine = 0;

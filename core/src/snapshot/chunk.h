@@ -1,0 +1,29 @@
+// Chunk files: pages of RAM, compressed, named by the SHA-256 of what they hold. Any thread.
+// Hostile bytes: a chunk that is read. It never unpacks to more than was asked for, and nothing of
+// it is believed before its digest is right.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "spore/result.h"
+
+namespace spore::snapshot {
+
+std::string chunk_file_name(std::string_view sha256);
+
+struct WrittenChunk {
+  std::string sha256;
+  std::size_t file_bytes = 0;  // 0: the file was there
+};
+// Writes the chunk into `directory` if it is not there; not synced yet.
+Result<WrittenChunk> write_chunk(const std::string& directory, std::span<const std::byte> content);
+
+// Fills `content`, which is exactly as long as the chunk's content has to be. `what` names it in
+// Errors ("chunk 17 of …").
+Result<void> read_chunk(const std::string& path, std::string_view sha256,
+                        std::span<std::byte> content, std::string_view what);
+
+}  // namespace spore::snapshot

@@ -1,0 +1,157 @@
+#include "snapshot/directory.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "base/digest.h"
+#include "base/files.h"
+#include "snapshot/document.h"
+
+namespace spore::snapshot {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kMaxParents = 64;
+constexpr std::size_t kMaxPathBytes = 4096;
+
+std::string digest_of(std::string_view bytes) {
+  base::Sha256 hash;
+  hash.update(bytes);
+  return hash.finish();
+}
+
+bool exists(const std::string& path) {
+  return ::access(path.c_str(), F_OK) == 0;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const SporeDirectory>> SporeDirectory::open(const std::string& path) {
+  SPORE_ASSIGN(std::shared_ptr<SporeDirectory> spore, open_one(path));
+  SPORE_TRY(spore->open_parent(0));
+  return std::shared_ptr<const SporeDirectory>(std::move(spore));
+}
+
+Result<std::shared_ptr<SporeDirectory>> SporeDirectory::open_one(const std::string& path) {
+  std::error_code error;
+  const std::string absolute = fs::absolute(path, error).lexically_normal().string();
+  const std::string manifest_path = fmt::format("{}/{}", absolute, kManifestFile);
+  const std::string digest_path = fmt::format("{}/{}", absolute, kManifestDigestFile);
+  if (!exists(manifest_path)) {
+    return fail(ErrorCode::kNotFound,
+                fmt::format("opening the spore {}: {}", path,
+                            exists(absolute) ? "there is no manifest.json in it; it is no spore"
+                                             : "there is no such directory"));
+  }
+  SPORE_ASSIGN(const std::string bytes, base::read_file(manifest_path, kMaxManifestBytes));
+  SPORE_ASSIGN(const std::string named, base::read_file(digest_path, kMaxPathBytes));
+  std::string id = digest_of(bytes);
+  if (named != fmt::format("{}  {}\n", id, kManifestFile)) {
+    return fail(ErrorCode::kCorrupt,
+                fmt::format("opening the spore {}: {} is not what {} says: one of them was changed",
+                            path, kManifestFile, kManifestDigestFile));
+  }
+  SPORE_ASSIGN(Manifest manifest, parse_manifest(bytes, manifest_path));
+  return std::shared_ptr<SporeDirectory>(
+      new SporeDirectory(absolute, std::move(id), std::move(manifest)));
+}
+
+Result<void> SporeDirectory::open_parent(std::size_t depth) {
+  if (manifest_.parent.empty()) {
+    return {};
+  }
+  if (depth == kMaxParents) {
+    return fail(
+        ErrorCode::kCorrupt,
+        fmt::format("opening the spore {}: it has more than {} parents", path_, kMaxParents));
+  }
+  const auto hint = base::read_file(fmt::format("{}/{}", path_, kParentFile), kMaxPathBytes);
+  if (!hint) {
+    return fail(hint.error().with_context(fmt::format("finding the parent of {}", path_)));
+  }
+  // Relative to the spore, so that the two can be moved together.
+  const std::string where = (fs::path(path_) / *hint).lexically_normal().string();
+  auto parent = open_one(where);
+  if (!parent) {
+    return fail(parent.error().with_context(
+        fmt::format("the spore {} is on top of {}", path_, manifest_.parent.substr(0, 12))));
+  }
+  if ((*parent)->id_ != manifest_.parent) {
+    return fail(ErrorCode::kCorrupt,
+                fmt::format("opening the spore {}: its parent is {}, but {} is {}: another spore "
+                            "took its place",
+                            path_, manifest_.parent, where, (*parent)->id_));
+  }
+  SPORE_TRY((*parent)->open_parent(depth + 1));
+  parent_ = std::move(*parent);
+  return {};
+}
+
+Result<std::string> SporeDirectory::section(std::string_view name) const {
+  const SectionRef& ref = manifest_.sections.at(std::string(name));
+  const std::string what = fmt::format("section {} of {}", name, path_);
+  SPORE_ASSIGN(const std::string path, find(kSectionsFolder, ref.sha256 + ".json", what));
+  SPORE_ASSIGN(std::string bytes, base::read_file(path, kMaxSectionBytes));
+  if (bytes.size() != ref.bytes || digest_of(bytes) != ref.sha256) {
+    return fail(ErrorCode::kCorrupt,
+                fmt::format("reading {} ({}): its bytes are not what the manifest says: take the "
+                            "spore from where it came again",
+                            what, path));
+  }
+  return bytes;
+}
+
+Result<RamSection> SporeDirectory::ram_section() const {
+  SPORE_ASSIGN(const std::string bytes, section(kRamSection));
+  return parse_ram_section(bytes, manifest_.platform.memory_bytes,
+                           fmt::format("section {} of {}", kRamSection, path_));
+}
+
+const SporeDirectory* SporeDirectory::owner_of_ram(std::string_view sha256) const {
+  const SporeDirectory* owner = nullptr;
+  for (const SporeDirectory* spore = this; spore != nullptr; spore = spore->parent_.get()) {
+    if (spore->manifest_.sections.at(std::string(kRamSection)).sha256 == sha256) {
+      owner = spore;  // the last one: those above it are forks of it
+    }
+  }
+  return owner;
+}
+
+Result<std::string> SporeDirectory::find(std::string_view folder, std::string_view name,
+                                         std::string_view what) const {
+  for (const SporeDirectory* spore = this; spore != nullptr; spore = spore->parent_.get()) {
+    std::string path = fmt::format("{}/{}/{}", spore->path_, folder, name);
+    if (exists(path)) {
+      return path;
+    }
+  }
+  return fail(ErrorCode::kNotFound,
+              fmt::format("reading {}: there is no {}/{} in {}{}", what, folder, name, path_,
+                          parent_ ? " or its parents" : ""));
+}
+
+Result<std::string> SporeDirectory::find_image(const ImageRef& image) const {
+  for (const SporeDirectory* spore = this; spore != nullptr; spore = spore->parent_.get()) {
+    std::string path = fmt::format("{}/{}/{}", spore->path_, kImagesFolder, image.sha256);
+    if (exists(path)) {
+      return path;
+    }
+  }
+  if (!image.name.empty() && exists(image.name)) {
+    return image.name;
+  }
+  return fail(
+      ErrorCode::kNotFound,
+      fmt::format("opening the spore {}: its root image {} (sha256 {}) is missing: bring it "
+                  "back there, or take the spore from a bundle with its images",
+                  path_, image.name, image.sha256));
+}
+
+std::string SporeDirectory::describe(const ChunkRef& chunk) const {
+  return fmt::format("chunk {} ({}) of {}", chunk.chunk, chunk.sha256, path_);
+}
+
+}  // namespace spore::snapshot
