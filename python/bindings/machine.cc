@@ -116,6 +116,14 @@ MachineObject reset(const SporeObject& self, const MachineObject& used, ForkPara
   return {self.session(), std::move(machine), self.machines()};
 }
 
+SavedSpore save(const SporeObject& self, const py::object& path,
+                std::map<std::string, std::string> annotations, bool flat) {
+  return unwrap(blocking([spore = self.get(), path = path_of(path),
+                          options = SaveOptions{std::move(annotations), flat}] {
+    return spore->save(path, options);
+  }));
+}
+
 void close(const MachineObject& self) {
   blocking([machine = self.get()] { machine->close(); });
 }
@@ -188,6 +196,14 @@ void bind_machine(py::module_& module) {
       .def("reset", &reset, py::arg("machine"), py::arg("child") = ForkParameters{},
            "What `machine` becomes when it is put back to this spore: a clean machine, for the\n"
            "price of what was written in the old one, which has ended then.")
+      .def(
+          "save", &save, py::arg("path"), py::kw_only(),
+          py::arg("annotations") = std::map<std::string, std::string>{}, py::arg("flat") = true,
+          "Writes it to disk as the directory `path`, which must not exist. `flat` also keeps RAM\n"
+          "as this host can map it without reading it.")
+      .def_property_readonly(
+          "loaded", [](const SporeObject& self) { return self.get()->loaded(); },
+          "Where it was read from; None when it was captured in this session.")
       .def_property_readonly("generation",
                              [](const SporeObject& self) { return self.get()->generation(); })
       .def_property_readonly("timings",

@@ -39,6 +39,17 @@ class SessionObject {
     return {session_, std::move(machine), machines_};
   }
 
+  SporeObject load(std::string path, LoadOptions options) {
+    if (!session_) {
+      throw_error(Error(ErrorCode::kInvalidArgument, "loading a spore: the session is closed"));
+    }
+    std::shared_ptr<Spore> spore =
+        unwrap(blocking([session = session_, path = std::move(path), options = std::move(options)] {
+          return session->load(path, options);
+        }));
+    return {session_, std::move(spore), machines_};
+  }
+
   // Machines, spores and processes that Python still holds keep the engine's part of the session
   // alive, so closing ends each machine itself.
   void close() {
@@ -83,6 +94,10 @@ MachineObject boot(SessionObject& self, std::uint64_t memory, std::uint32_t cpus
   return self.boot(std::move(config), to_milliseconds(timeout).value_or(Milliseconds::max()));
 }
 
+SporeObject load(SessionObject& self, const py::object& path, std::string kernel, bool flat) {
+  return self.load(path_of(path), {std::move(kernel), flat});
+}
+
 std::vector<std::string> paths_of(const py::iterable& entries) {
   std::vector<std::string> paths;
   for (const auto& entry : entries) {
@@ -123,6 +138,10 @@ void bind_session(py::module_& module) {
            py::arg("timeout") = 120.0,
            "Boots a machine and waits until its agent answers. `memory` is in bytes; `images` are\n"
            "stacked, the lowest first.")
+      .def("load", &load, py::arg("path"), py::kw_only(), py::arg("kernel") = "",
+           py::arg("flat") = true,
+           "A spore that was saved, here or on another host. Refuses what this host cannot let go\n"
+           "on, and what is not as it was written. `kernel`: refuse a spore of another kernel.")
       .def_property_readonly("engine", &SessionObject::engine, "The engine in use: kvm or nest.")
       .def("close", &SessionObject::close, "Closes all that is left of its machines.")
       .def("__enter__", [](py::object self) { return self; })

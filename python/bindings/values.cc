@@ -6,6 +6,7 @@
 #include <string>
 
 #include "blocking.h"
+#include "spore/disk.h"
 #include "spore/image.h"
 #include "spore/machine.h"
 #include "spore/session.h"
@@ -93,6 +94,38 @@ void bind_measurements(py::module_& module) {
       .def_readonly("pages_copied", &ForkTimings::pages_copied);
 }
 
+void bind_disk(py::module_& module) {
+  py::class_<SavedSpore>(module, "SavedSpore", "A spore as it was written to disk.")
+      .def_readonly("id", &SavedSpore::id, "SHA-256 of its manifest.")
+      .def_readonly("path", &SavedSpore::path)
+      .def_readonly("parent", &SavedSpore::parent,
+                    "Id of the spore that it is a layer on; empty: none.")
+      .def_readonly("memory_bytes", &SavedSpore::memory_bytes, "The machine's RAM.")
+      .def_readonly("content_bytes", &SavedSpore::content_bytes, "Of it, what this spore stores.")
+      .def_readonly("file_bytes", &SavedSpore::file_bytes, "The same, compressed.")
+      .def_readonly("chunks", &SavedSpore::chunks)
+      .def_readonly("ram_us", &SavedSpore::ram_us)
+      .def_readonly("flat_us", &SavedSpore::flat_us)
+      .def_readonly("publish_us", &SavedSpore::publish_us)
+      .def("__fspath__", [](const SavedSpore& self) { return self.path; })
+      .def("__repr__",
+           [](const SavedSpore& self) { return "<spore.SavedSpore " + self.path + ">"; });
+  py::class_<LoadedSpore>(module, "LoadedSpore", "Where a spore was read from.")
+      .def_readonly("id", &LoadedSpore::id, "SHA-256 of its manifest.")
+      .def_readonly("path", &LoadedSpore::path)
+      .def_readonly("parent", &LoadedSpore::parent)
+      .def_readonly("memory_bytes", &LoadedSpore::memory_bytes)
+      .def_readonly("cpus", &LoadedSpore::cpus)
+      .def_readonly("annotations", &LoadedSpore::annotations)
+      .def_readonly("fork", &LoadedSpore::fork,
+                    "Who its machine is to be, when it was forked on disk; else None.")
+      .def_readonly("backing", &LoadedSpore::backing, "Of its RAM: flat, lazy or memory.")
+      .def_readonly("load_us", &LoadedSpore::load_us)
+      .def("__fspath__", [](const LoadedSpore& self) { return self.path; })
+      .def("__repr__",
+           [](const LoadedSpore& self) { return "<spore.LoadedSpore " + self.path + ">"; });
+}
+
 void bind_events(py::module_& module) {
   py::class_<MachineEnd>(module, "MachineEnd", "How a machine ended.")
       .def_property_readonly(
@@ -171,6 +204,7 @@ std::function<void(std::string_view)> progress_function(const py::object& callba
 void bind_values(py::module_& module) {
   bind_generation(module);
   bind_measurements(module);
+  bind_disk(module);
   bind_events(module);
   py::class_<Image>(module, "Image", "A root image in the cache.")
       .def_readonly("path", &Image::path)

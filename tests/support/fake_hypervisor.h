@@ -53,6 +53,10 @@ class FakeHypervisor final : public vm::Hypervisor {
   // From now on, saving a vCPU fails.
   void fail_saves() noexcept { fail_saves_ = true; }
 
+  // What platform() answers.
+  vm::GuestPlatform offered{"fake", "FakeVendor", {"avx", "sse3"}, "fake-clock", 1'000'000, false};
+
+  Result<vm::GuestPlatform> platform() override { return offered; }
   Result<std::unique_ptr<vm::HypervisorVm>> create_vm(vm::WriteTracking) override;
 
  private:

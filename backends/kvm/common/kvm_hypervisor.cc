@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "kvm/common/guest_platform.h"
 #include "kvm/common/kvm_system.h"
 #include "kvm/common/kvm_vm.h"
 
@@ -11,6 +12,7 @@ namespace {
 class KvmHypervisor final : public vm::Hypervisor {
  public:
   explicit KvmHypervisor(std::shared_ptr<KvmSystem> system) : system_(std::move(system)) {}
+  Result<vm::GuestPlatform> platform() override { return guest_platform(*system_); }
   Result<std::unique_ptr<vm::HypervisorVm>> create_vm(vm::WriteTracking tracking) override {
     SPORE_ASSIGN(std::unique_ptr<vm::HypervisorVm> created, KvmVm::create(system_, tracking));
     return created;

@@ -11,6 +11,7 @@
 
 #include "base/mapping.h"
 #include "base/unique_fd.h"
+#include "kvm/common/flexible.h"
 #include "kvm/common/kvm_system.h"
 #include "vm/hypervisor.h"
 
@@ -61,6 +62,7 @@ class KvmVcpu final : public vm::Vcpu {
 };
 
 // x86_64/cpuid.cc: the CPUID that vCPU `index` of `count` shows its guest.
+CpuidTable guest_cpuid(const KvmSystem& system, std::uint32_t index, std::uint32_t count);
 Result<void> set_cpuid(const KvmSystem& system, int vcpu_fd, std::uint32_t index,
                        std::uint32_t count);
 

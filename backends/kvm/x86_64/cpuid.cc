@@ -86,14 +86,19 @@ void adapt_leaf(kvm_cpuid_entry2& entry, const KvmSystem& system, std::uint32_t 
 
 }  // namespace
 
-Result<void> set_cpuid(const KvmSystem& system, int vcpu_fd, std::uint32_t index,
-                       std::uint32_t count) {
+CpuidTable guest_cpuid(const KvmSystem& system, std::uint32_t index, std::uint32_t count) {
   const std::vector<kvm_cpuid_entry2>& supported = system.supported_cpuid();
   CpuidTable table(supported.size());
   for (std::size_t i = 0; i < supported.size(); ++i) {
     table.entries()[i] = supported[i];
     adapt_leaf(table.entries()[i], system, index, count);
   }
+  return table;
+}
+
+Result<void> set_cpuid(const KvmSystem& system, int vcpu_fd, std::uint32_t index,
+                       std::uint32_t count) {
+  CpuidTable table = guest_cpuid(system, index, count);
   SPORE_TRY(kvm_ioctl(vcpu_fd, kSetCpuid2, table.data(), "setting the guest's CPUID"));
   return {};
 }

@@ -22,6 +22,7 @@
 #include <variant>
 #include <vector>
 
+#include "spore/disk.h"
 #include "spore/machine.h"
 #include "spore/result.h"
 
@@ -110,6 +111,11 @@ class Spore {
   virtual Result<std::unique_ptr<Machine>> reset(Machine& used, const ForkParameters& child) = 0;
   [[nodiscard]] virtual const Generation& generation() const noexcept = 0;
   [[nodiscard]] virtual const CaptureTimings& timings() const noexcept = 0;
+  // Writes it to disk as the directory `path`, which must not exist; it appears whole or not at
+  // all. If what it was captured on top of is on disk, only the difference is written.
+  virtual Result<SavedSpore> save(const std::string& path, const SaveOptions& options = {}) = 0;
+  // Where it was read from; nothing for one that was captured in this session.
+  [[nodiscard]] virtual const std::optional<LoadedSpore>& loaded() const noexcept = 0;
 };
 
 struct CaptureOptions {
@@ -142,6 +148,10 @@ class Session {
   // Boots and waits until the guest's agent answers (or `timeout`).
   virtual Result<std::unique_ptr<Machine>> boot(const MachineConfig& config,
                                                 Milliseconds timeout = Milliseconds{120'000}) = 0;
+  // A spore that was saved, here or elsewhere. kUnavailable names every reason for which this host
+  // cannot let its machine go on; kCorrupt names what is not as it was written.
+  virtual Result<std::shared_ptr<Spore>> load(const std::string& path,
+                                              const LoadOptions& options = {}) = 0;
   // The engine in use: "kvm" or "nest".
   [[nodiscard]] virtual std::string_view engine() const noexcept = 0;
 };

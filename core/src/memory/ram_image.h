@@ -41,6 +41,8 @@ class RamImage {
                                                        std::span<const std::byte> ram);
 
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+  // nullptr: it is a base.
+  [[nodiscard]] const std::shared_ptr<const RamImage>& parent() const noexcept { return parent_; }
   [[nodiscard]] int base_fd() const noexcept { return base_->file_.get(); }
   [[nodiscard]] bool has_base_of(const RamImage& other) const noexcept {
     return base_ == other.base_;

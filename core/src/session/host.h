@@ -44,6 +44,19 @@ struct ForkOrder {
   MachineId replaces = 0;
 };
 
+struct SaveOrder {
+  std::string path;
+  std::string agent_section;
+  SaveOptions options;
+};
+
+struct LoadedHere {
+  SporeId id = 0;
+  LoadedSpore spore;
+  Generation generation;
+  std::string agent_section;
+};
+
 class Host {
  public:
   virtual ~Host() = default;
@@ -60,6 +73,8 @@ class Host {
   // After on_captured(): makes the spore. The machine then goes on (keep_running) or is closed.
   virtual Result<SporeId> take_spore(MachineId machine, bool keep_running) = 0;
   virtual Result<std::vector<ForkedMachine>> fork(SporeId spore, std::vector<ForkOrder> orders) = 0;
+  virtual Result<SavedSpore> save(SporeId spore, const SaveOrder& order) = 0;
+  virtual Result<LoadedHere> load(const std::string& path, const LoadOptions& options) = 0;
   virtual Result<MachineStats> stats(MachineId machine) = 0;
   virtual std::string console_tail(MachineId machine) = 0;
   virtual void close(MachineId machine) = 0;  // on_ended(kClosed) if it had not ended

@@ -94,7 +94,8 @@ Result<Host::Booted> LocalHost::boot(const MachineConfig& config,
   SPORE_ASSIGN(MachinePtr machine,
                vm::Vm::boot(*options_.hypervisor, vm_config, boot_image, generation,
                             std::make_shared<Relay>(std::move(observer))));
-  Booted booted{add(machine), std::move(generation), base::microseconds_since(start)};
+  Booted booted{add(Running{machine, {kernel.elf_path, {}}}), std::move(generation),
+                base::microseconds_since(start)};
   machine->start();
   return booted;
 }
@@ -113,27 +114,34 @@ Result<SporeId> LocalHost::take_spore(MachineId machine, bool keep_running) {
   if (!found) {
     return no_such("machine", machine);
   }
+  GuestKernel kernel;
+  {
+    const std::lock_guard lock(mutex_);
+    kernel = machines_[machine].kernel;
+  }
   SPORE_ASSIGN(CapturePtr capture, found->take_capture(keep_running));
-  pool_.expect(capture->shape(), capture->ram);
-  const std::lock_guard lock(mutex_);
-  const SporeId id = ++last_id_;
-  spores_.emplace(id, std::move(capture));
-  return id;
+  return add(CapturedMachine{std::move(capture), std::move(kernel)});
+}
+
+Result<SavedSpore> LocalHost::save(SporeId spore, const SaveOrder& order) {
+  SPORE_ASSIGN(const CapturedMachine found, find_spore(spore));
+  SPORE_ASSIGN(const vm::GuestPlatform platform, options_.hypervisor->platform());
+  return shelf_.save(found, order, platform);
+}
+
+Result<LoadedHere> LocalHost::load(const std::string& path, const LoadOptions& options) {
+  SPORE_ASSIGN(const vm::GuestPlatform platform, options_.hypervisor->platform());
+  SPORE_ASSIGN(auto loaded, shelf_.load(path, options, platform));
+  const Generation generation = loaded.machine.capture->generation;
+  return LoadedHere{add(std::move(loaded.machine)), std::move(loaded.spore), generation,
+                    std::move(loaded.agent_section)};
 }
 
 Result<std::vector<ForkedMachine>> LocalHost::fork(SporeId spore, std::vector<ForkOrder> orders) {
-  CapturePtr capture;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto at = spores_.find(spore);
-    if (at == spores_.end()) {
-      return no_such("spore", spore);
-    }
-    capture = at->second;
-  }
+  SPORE_ASSIGN(const CapturedMachine parent, find_spore(spore));
   std::vector<ForkedMachine> forked;
   for (ForkOrder& order : orders) {
-    auto one = fork_one(capture, std::move(order));
+    auto one = fork_one(parent, std::move(order));
     if (!one) {
       for (const ForkedMachine& made : forked) {
         close(made.id);
@@ -146,7 +154,8 @@ Result<std::vector<ForkedMachine>> LocalHost::fork(SporeId spore, std::vector<Fo
   return forked;
 }
 
-Result<ForkedMachine> LocalHost::fork_one(const CapturePtr& capture, ForkOrder order) {
+Result<ForkedMachine> LocalHost::fork_one(const CapturedMachine& spore, ForkOrder order) {
+  const CapturePtr& capture = spore.capture;
   const Clock::time_point start = Clock::now();
   if (order.replaces != 0) {
     close(order.replaces);
@@ -163,7 +172,7 @@ Result<ForkedMachine> LocalHost::fork_one(const CapturePtr& capture, ForkOrder o
                vm::Vm::fork(std::move(taken.shell), capture, forked.generation,
                             std::make_shared<Relay>(std::move(order.observer)), forked.timings));
   machine->start();
-  forked.id = add(std::move(machine));
+  forked.id = add(Running{std::move(machine), spore.kernel});
   forked.timings.build_us = base::microseconds_since(start);
   return forked;
 }
@@ -189,7 +198,7 @@ void LocalHost::close(MachineId machine) {
     if (at == machines_.end()) {
       return;
     }
-    found = std::move(at->second);
+    found = std::move(at->second.machine);
     machines_.erase(at);
   }
   if (auto shell = found->release_shell()) {
@@ -205,23 +214,40 @@ void LocalHost::release(SporeId spore) {
     if (at == spores_.end()) {
       return;
     }
-    capture = std::move(at->second);
+    capture = std::move(at->second.capture);
     spores_.erase(at);
   }
   pool_.forget(capture->ram);
 }
 
-MachineId LocalHost::add(MachinePtr machine) {
+MachineId LocalHost::add(Running machine) {
   const std::lock_guard lock(mutex_);
   const MachineId id = ++last_id_;
   machines_.emplace(id, std::move(machine));
   return id;
 }
 
+SporeId LocalHost::add(CapturedMachine spore) {
+  pool_.expect(spore.capture->shape(), spore.capture->ram);
+  const std::lock_guard lock(mutex_);
+  const SporeId id = ++last_id_;
+  spores_.emplace(id, std::move(spore));
+  return id;
+}
+
 LocalHost::MachinePtr LocalHost::find(MachineId id) const {
   const std::lock_guard lock(mutex_);
   const auto at = machines_.find(id);
-  return at == machines_.end() ? nullptr : at->second;
+  return at == machines_.end() ? nullptr : at->second.machine;
+}
+
+Result<CapturedMachine> LocalHost::find_spore(SporeId id) const {
+  const std::lock_guard lock(mutex_);
+  const auto at = spores_.find(id);
+  if (at == spores_.end()) {
+    return no_such("spore", id);
+  }
+  return at->second;
 }
 
 }  // namespace spore::session

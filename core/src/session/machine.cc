@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "base/clock.h"
+#include "session/agent_section.h"
 #include "session/ended.h"
 
 namespace spore::session {
@@ -15,6 +18,8 @@ namespace {
 constexpr Milliseconds kDoorbellTimeout{10'000};
 constexpr Milliseconds kGenerationTimeout{60'000};
 constexpr std::size_t kMaxUserBytes = 3 * 1024;
+// It travels in a frame of the host protocol.
+constexpr std::size_t kMaxAgentSection = 900 * 1024;
 
 std::uint64_t minus(std::uint64_t left, std::uint64_t right) {
   return left > right ? left - right : 0;
@@ -147,15 +152,30 @@ Result<std::shared_ptr<Spore>> SessionMachine::capture(const CaptureOptions& opt
 }
 
 SessionSpore::SessionSpore(std::shared_ptr<Engine> engine, SporeId id, AgentSnapshot snapshot,
-                           Generation generation, CaptureTimings timings)
+                           Generation generation, CaptureTimings timings,
+                           std::optional<LoadedSpore> loaded)
     : engine_(std::move(engine)),
       id_(id),
       snapshot_(std::move(snapshot)),
       generation_(std::move(generation)),
-      timings_(timings) {}
+      timings_(timings),
+      loaded_(std::move(loaded)) {}
 
 SessionSpore::~SessionSpore() {
   engine_->host().release(id_);
+}
+
+Result<SavedSpore> SessionSpore::save(const std::string& path, const SaveOptions& options) {
+  std::error_code error;
+  const std::string absolute = std::filesystem::absolute(path, error).lexically_normal().string();
+  std::string agent_section = write_agent_section(snapshot_);
+  if (agent_section.size() > kMaxAgentSection) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("saving the spore {}: the processes in it have {} bytes of output that "
+                            "nobody has read, too much to be kept: read it before the capture",
+                            path, agent_section.size() / 2));
+  }
+  return engine_->host().save(id_, {absolute, std::move(agent_section), options});
 }
 
 Result<std::vector<std::unique_ptr<Machine>>> SessionSpore::fork(

@@ -3,6 +3,8 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "session/machine_link.h"
@@ -45,7 +47,8 @@ class SessionMachine final : public Machine {
 class SessionSpore final : public Spore {
  public:
   SessionSpore(std::shared_ptr<Engine> engine, SporeId id, AgentSnapshot snapshot,
-               Generation generation, CaptureTimings timings);
+               Generation generation, CaptureTimings timings,
+               std::optional<LoadedSpore> loaded = std::nullopt);
   ~SessionSpore() override;
 
   using Spore::fork;
@@ -54,6 +57,10 @@ class SessionSpore final : public Spore {
   Result<std::unique_ptr<Machine>> reset(Machine& used, const ForkParameters& child) override;
   [[nodiscard]] const Generation& generation() const noexcept override { return generation_; }
   [[nodiscard]] const CaptureTimings& timings() const noexcept override { return timings_; }
+  Result<SavedSpore> save(const std::string& path, const SaveOptions& options) override;
+  [[nodiscard]] const std::optional<LoadedSpore>& loaded() const noexcept override {
+    return loaded_;
+  }
 
  private:
   struct Child {
@@ -73,6 +80,7 @@ class SessionSpore final : public Spore {
   const AgentSnapshot snapshot_;
   const Generation generation_;
   const CaptureTimings timings_;
+  const std::optional<LoadedSpore> loaded_;
 };
 
 }  // namespace spore::session

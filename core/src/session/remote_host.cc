@@ -268,14 +268,31 @@ Result<void> RemoteHost::send_to_agent(MachineId machine, std::string_view bytes
 }
 
 Result<SporeId> RemoteHost::take_spore(MachineId machine, bool keep_running) {
-  SporeId spore = 0;
-  {
-    const std::lock_guard lock(mutex_);
-    spore = next_spore_++;
-  }
+  const SporeId spore = next_spore();
   SPORE_TRY(ask(HostFrame::kTakeSpore,
                 wire::to_cbor(wire::TakeSporeMessage{machine, spore, keep_running})));
   return spore;
+}
+
+SporeId RemoteHost::next_spore() {
+  const std::lock_guard lock(mutex_);
+  return next_spore_++;
+}
+
+Result<SavedSpore> RemoteHost::save(SporeId spore, const SaveOrder& order) {
+  SPORE_ASSIGN(const auto answer,
+               ask(HostFrame::kSave, wire::to_cbor(wire::SaveMessage{
+                                         spore, order.path, order.agent_section, order.options})));
+  return wire::from_cbor<SavedSpore>(answer);
+}
+
+Result<LoadedHere> RemoteHost::load(const std::string& path, const LoadOptions& options) {
+  const SporeId spore = next_spore();
+  SPORE_ASSIGN(const auto answer,
+               ask(HostFrame::kLoad, wire::to_cbor(wire::LoadMessage{spore, path, options})));
+  SPORE_ASSIGN(auto loaded, wire::from_cbor<wire::LoadedMessage>(answer));
+  return LoadedHere{spore, std::move(loaded.spore), std::move(loaded.generation),
+                    std::move(loaded.agent_section)};
 }
 
 Result<std::vector<ForkedMachine>> RemoteHost::fork(SporeId spore, std::vector<ForkOrder> orders) {

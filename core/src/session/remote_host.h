@@ -39,6 +39,8 @@ class RemoteHost final : public Host {
   Result<void> send_to_agent(MachineId machine, std::string_view bytes) override;
   Result<SporeId> take_spore(MachineId machine, bool keep_running) override;
   Result<std::vector<ForkedMachine>> fork(SporeId spore, std::vector<ForkOrder> orders) override;
+  Result<SavedSpore> save(SporeId spore, const SaveOrder& order) override;
+  Result<LoadedHere> load(const std::string& path, const LoadOptions& options) override;
   Result<MachineStats> stats(MachineId machine) override;
   std::string console_tail(MachineId machine) override;
   void close(MachineId machine) override;
@@ -61,6 +63,7 @@ class RemoteHost final : public Host {
 
   Result<void> send(wire::HostFrame type, std::uint64_t subject, std::string_view payload);
   // Sends a request and waits for its answer.
+  SporeId next_spore();
   Result<std::string> ask(wire::HostFrame type, std::string_view payload);
   // Registers observers under new ids; kMachineEnded-like Error when the connection is gone.
   Result<std::vector<MachineId>> expect(std::vector<std::shared_ptr<MachineObserver>> observers);

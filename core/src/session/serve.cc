@@ -114,6 +114,8 @@ class Service {
   Result<std::string> boot(const wire::BootMessage& message);
   Result<std::string> take_spore(const wire::TakeSporeMessage& message);
   Result<std::string> fork(wire::ForkMessage message);
+  Result<std::string> save(wire::SaveMessage message);
+  Result<std::string> load(const wire::LoadMessage& message);
   void close(MachineId name);
   void release(SporeId name);
 
@@ -123,6 +125,9 @@ class Service {
   void drop(MachineId name);
   std::optional<Served> take_out(MachineId name);
   Result<MachineId> machine_of(MachineId name);
+  // Keeps `spore` under the client's name; releases it if the name is taken.
+  Result<void> name_spore(SporeId name, SporeId spore);
+  Result<SporeId> spore_of(SporeId name);
 
   Host& host_;
   Transport& transport_;
@@ -267,6 +272,14 @@ Result<std::string> Service::answer(const Frame& request) {
       SPORE_ASSIGN(auto message, wire::from_cbor<wire::ForkMessage>(request.payload));
       return fork(std::move(message));
     }
+    case HostFrame::kSave: {
+      SPORE_ASSIGN(auto message, wire::from_cbor<wire::SaveMessage>(request.payload));
+      return save(std::move(message));
+    }
+    case HostFrame::kLoad: {
+      SPORE_ASSIGN(const auto message, wire::from_cbor<wire::LoadMessage>(request.payload));
+      return load(message);
+    }
     default:
       break;
   }
@@ -304,24 +317,45 @@ Result<std::string> Service::boot(const wire::BootMessage& message) {
 Result<std::string> Service::take_spore(const wire::TakeSporeMessage& message) {
   SPORE_ASSIGN(const MachineId machine, machine_of(message.machine));
   SPORE_ASSIGN(const SporeId spore, host_.take_spore(machine, message.keep_running));
-  const std::lock_guard lock(mutex_);
-  if (!spores_.emplace(message.spore, spore).second) {
-    host_.release(spore);
-    return fail(ErrorCode::kInvalidArgument, "capturing a machine: the spore's id is taken");
-  }
+  SPORE_TRY(name_spore(message.spore, spore));
   return std::string();
 }
 
-Result<std::string> Service::fork(wire::ForkMessage message) {
-  SporeId spore = 0;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto found = spores_.find(message.spore);
-    if (found == spores_.end()) {
-      return fail(ErrorCode::kNotFound, "forking a machine: there is no such spore");
-    }
-    spore = found->second;
+Result<void> Service::name_spore(SporeId name, SporeId spore) {
+  const std::lock_guard lock(mutex_);
+  if (!spores_.emplace(name, spore).second) {
+    host_.release(spore);
+    return fail(ErrorCode::kInvalidArgument, "making a spore: its id is taken");
   }
+  return {};
+}
+
+Result<SporeId> Service::spore_of(SporeId name) {
+  const std::lock_guard lock(mutex_);
+  const auto found = spores_.find(name);
+  if (found == spores_.end()) {
+    return fail(ErrorCode::kNotFound, fmt::format("there is no spore {}", name));
+  }
+  return found->second;
+}
+
+Result<std::string> Service::save(wire::SaveMessage message) {
+  SPORE_ASSIGN(const SporeId spore, spore_of(message.spore));
+  SPORE_ASSIGN(const SavedSpore saved,
+               host_.save(spore, {std::move(message.path), std::move(message.agent_section),
+                                  std::move(message.options)}));
+  return wire::to_cbor(saved);
+}
+
+Result<std::string> Service::load(const wire::LoadMessage& message) {
+  SPORE_ASSIGN(LoadedHere loaded, host_.load(message.path, message.options));
+  SPORE_TRY(name_spore(message.spore, loaded.id));
+  return wire::to_cbor(wire::LoadedMessage{std::move(loaded.spore), std::move(loaded.generation),
+                                           std::move(loaded.agent_section)});
+}
+
+Result<std::string> Service::fork(wire::ForkMessage message) {
+  SPORE_ASSIGN(const SporeId spore, spore_of(message.spore));
   std::vector<ForkOrder> orders;
   std::vector<MachineId> names;
   std::vector<std::shared_ptr<Relay>> replaced;

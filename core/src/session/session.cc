@@ -2,9 +2,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "base/clock.h"
+#include "session/agent_section.h"
 #include "session/ended.h"
 #include "session/host.h"
 #include "session/machine.h"
@@ -19,6 +21,7 @@ class HostSession final : public Session {
   ~HostSession() override { engine_->close_all(); }
 
   Result<std::unique_ptr<Machine>> boot(const MachineConfig& config, Milliseconds timeout) override;
+  Result<std::shared_ptr<Spore>> load(const std::string& path, const LoadOptions& options) override;
   [[nodiscard]] std::string_view engine() const noexcept override { return engine_->name(); }
 
  private:
@@ -63,6 +66,22 @@ Result<std::unique_ptr<Machine>> HostSession::boot(const MachineConfig& config,
   timings.agent_ready_us = whole - std::min(whole, timings.build_us);
   return std::make_unique<SessionMachine>(engine_, std::move(link), booted.generation, timings,
                                           ForkTimings{});
+}
+
+Result<std::shared_ptr<Spore>> HostSession::load(const std::string& path,
+                                                 const LoadOptions& options) {
+  std::error_code error;
+  const std::string absolute = std::filesystem::absolute(path, error).lexically_normal().string();
+  SPORE_ASSIGN(LoadedHere loaded, engine_->host().load(absolute, options));
+  auto snapshot =
+      read_agent_section(loaded.agent_section, fmt::format("section agent of {}", path));
+  if (!snapshot) {
+    engine_->host().release(loaded.id);
+    return fail(snapshot.error());
+  }
+  return std::make_shared<SessionSpore>(engine_, loaded.id, std::move(*snapshot),
+                                        std::move(loaded.generation), CaptureTimings{},
+                                        std::move(loaded.spore));
 }
 
 }  // namespace

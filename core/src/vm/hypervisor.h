@@ -92,9 +92,20 @@ class HypervisorVm {
 
 enum class WriteTracking { kOff, kOn };
 
+// What a guest finds here, as far as a machine from elsewhere has to find the same.
+struct GuestPlatform {
+  std::string backend;
+  std::string cpu_vendor;
+  std::vector<std::string> cpu_features;  // ascending
+  std::string clock;
+  std::uint32_t tsc_khz = 0;
+  bool scales_tsc = false;  // a guest's TSC can run at another frequency
+};
+
 class Hypervisor {
  public:
   virtual ~Hypervisor() = default;
+  virtual Result<GuestPlatform> platform() = 0;
   virtual Result<std::unique_ptr<HypervisorVm>> create_vm(WriteTracking tracking) = 0;
 };
 

@@ -11,8 +11,6 @@
 #include "vm/entropy.h"
 
 namespace spore::vm {
-namespace {
-
 Result<void> check_config(const VmConfig& config) {
   constexpr std::uint64_t kUnit = 1024 * 1024;
   if (config.memory_bytes < isa::kMinMemory || config.memory_bytes > isa::kMaxMemory ||
@@ -35,8 +33,6 @@ Result<void> check_config(const VmConfig& config) {
   }
   return {};
 }
-
-}  // namespace
 
 Result<std::unique_ptr<Vm>> Vm::boot(Hypervisor& hypervisor, const VmConfig& config,
                                      const isa::BootImage& image, Generation generation,

@@ -24,9 +24,9 @@
 #include "spore/machine.h"
 #include "spore/result.h"
 #include "vm/console_log.h"
-#include "vm/device_set.h"
 #include "vm/hypervisor.h"
 #include "vm/shell.h"
+#include "vm/vm_state.h"
 
 namespace spore::vm {
 
@@ -46,12 +46,8 @@ struct VmConfig {
   std::vector<std::string> images;
 };
 
-struct VmState {
-  std::vector<isa::CpuState> cpus;
-  VmClock clock;
-  DeviceSetState devices;
-  bool operator==(const VmState&) const = default;
-};
+// kInvalidArgument for a machine that this board cannot be.
+Result<void> check_config(const VmConfig& config);
 
 // A captured machine; immutable.
 struct Capture {

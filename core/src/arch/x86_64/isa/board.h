@@ -15,12 +15,18 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "memory/guest_memory.h"
 #include "memory/ram.h"
 
 namespace spore::isa {
+
+// For spores on disk: what is fixed below is part of what they need. Any change of it, or of the
+// devices' states, is another version.
+inline constexpr std::string_view kArchitecture = "x86_64";
+inline constexpr std::uint32_t kBoardVersion = 1;
 
 // The virtio slots, in the order in which Linux probes them.
 inline constexpr std::uint32_t kSlotConsole = 0;

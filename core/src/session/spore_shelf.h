@@ -1,0 +1,80 @@
+// SporeShelf: captures of this process to and from disk. It remembers which RAM is on disk, so that
+// what is captured on top of it is written as a layer, and which RAM was read, so that spores that
+// share it on disk share it in memory. Any thread.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "session/host.h"
+#include "snapshot/directory.h"
+#include "snapshot/known_digests.h"
+#include "snapshot/writer.h"
+#include "vm/vm.h"
+
+namespace spore::session {
+
+// The guest's kernel: a file, or only its digest.
+struct GuestKernel {
+  std::string path;    // of the ELF file that was booted; empty: a spore's
+  std::string sha256;  // empty: not known yet
+};
+
+struct CapturedMachine {
+  std::shared_ptr<const vm::Capture> capture;
+  GuestKernel kernel;
+};
+
+// What every machine finds on this board and host.
+snapshot::Platform platform_on(const vm::GuestPlatform& host);
+
+class SporeShelf {
+ public:
+  Result<SavedSpore> save(const CapturedMachine& machine, const SaveOrder& order,
+                          const vm::GuestPlatform& host);
+
+  struct Loaded {
+    CapturedMachine machine;
+    LoadedSpore spore;
+    std::string agent_section;
+  };
+  Result<Loaded> load(const std::string& path, const LoadOptions& options,
+                      const vm::GuestPlatform& host);
+
+ private:
+  using ImagePtr = std::shared_ptr<const memory::RamImage>;
+  // A spore on disk whose own RAM is this image.
+  struct OnDisk {
+    std::weak_ptr<const memory::RamImage> image;
+    std::string path;
+    std::string id;
+    std::string ram_sha256;
+  };
+
+  Result<const snapshot::KnownDigests*> digests();
+  Result<snapshot::Platform> platform_of(const CapturedMachine& machine,
+                                         const vm::GuestPlatform& host);
+  Result<std::vector<snapshot::ImageRef>> images_of(const vm::Capture& capture);
+  // The nearest of `image` and its parents that is on disk.
+  [[nodiscard]] std::optional<OnDisk> find_on_disk(const memory::RamImage& image);
+  void remember(const ImagePtr& image, OnDisk where);
+  Result<snapshot::WrittenRam> write_ram(snapshot::SporeWriter& writer, const vm::Capture& capture,
+                                         const std::optional<OnDisk>& below, bool flat,
+                                         SavedSpore& saved);
+
+  Result<std::shared_ptr<const vm::Capture>> restore(const snapshot::SporeDirectory& directory,
+                                                     const LoadOptions& options,
+                                                     std::string& backing);
+  Result<std::vector<std::string>> find_images(const snapshot::SporeDirectory& directory);
+  Result<ImagePtr> load_ram(const snapshot::SporeDirectory& directory, const LoadOptions& options,
+                            std::string& backing);
+
+  std::mutex mutex_;
+  std::optional<snapshot::KnownDigests> digests_;      // under mutex_ until it is there
+  std::map<const memory::RamImage*, OnDisk> on_disk_;  // under mutex_
+};
+
+}  // namespace spore::session
