@@ -202,6 +202,9 @@ void bind_machine(py::module_& module) {
           "Writes it to disk as the directory `path`, which must not exist. `flat` also keeps RAM\n"
           "as this host can map it without reading it.")
       .def_property_readonly(
+          "processes", [](const SporeObject& self) { return self.get()->processes(); },
+          "Ids of the processes that lived at the capture: Machine.process() of a child.")
+      .def_property_readonly(
           "loaded", [](const SporeObject& self) { return self.get()->loaded(); },
           "Where it was read from; None when it was captured in this session.")
       .def_property_readonly("generation",

@@ -116,6 +116,8 @@ class Spore {
   virtual Result<SavedSpore> save(const std::string& path, const SaveOptions& options = {}) = 0;
   // Where it was read from; nothing for one that was captured in this session.
   [[nodiscard]] virtual const std::optional<LoadedSpore>& loaded() const noexcept = 0;
+  // Ids of the processes that lived at the capture (Machine::process of a child), ascending.
+  [[nodiscard]] virtual std::vector<std::uint32_t> processes() const = 0;
 };
 
 struct CaptureOptions {

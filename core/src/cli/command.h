@@ -11,6 +11,7 @@ namespace spore::cli {
 
 // Spore's own errors; what a guest's process answers is passed on.
 inline constexpr int kOwnError = 125;
+inline constexpr int kTimedOutStatus = 124;
 inline constexpr int kInterrupted = 130;
 
 struct Context {
@@ -28,9 +29,12 @@ void show_progress(std::string_view what);
 void end_on_signals();
 
 void add_bench_command(CLI::App& app, Context& context);
+void add_fanout_command(CLI::App& app, Context& context);
 void add_host_info_command(CLI::App& app, Context& context);
 void add_nest_commands(CLI::App& app, Context& context);
+void add_resume_command(CLI::App& app, Context& context);
 void add_run_command(CLI::App& app, Context& context);
 void add_serve_command(CLI::App& app, Context& context);
+void add_worker_command(CLI::App& app, Context& context);
 
 }  // namespace spore::cli

@@ -16,6 +16,9 @@ int main(int argc, char** argv) {
   spore::cli::add_bench_command(app, context);
   spore::cli::add_nest_commands(app, context);
   spore::cli::add_run_command(app, context);
+  spore::cli::add_resume_command(app, context);
+  spore::cli::add_fanout_command(app, context);
+  spore::cli::add_worker_command(app, context);
   spore::cli::add_serve_command(app, context);
   try {
     app.parse(argc, argv);

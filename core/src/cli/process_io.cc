@@ -19,15 +19,15 @@ namespace {
 
 constexpr int kSecondInterrupt = 2;
 
-Followed follow_output(Process& process, std::optional<Milliseconds> timeout) {
+Followed follow_output(Process& process, const FollowOptions& options) {
   using SteadyClock = std::chrono::steady_clock;
   const auto start = SteadyClock::now();
   Followed followed;
   for (;;) {
     std::optional<Milliseconds> left;
-    if (timeout) {
+    if (options.timeout) {
       const auto passed = std::chrono::duration_cast<Milliseconds>(SteadyClock::now() - start);
-      left = std::max(*timeout - passed, Milliseconds{0});
+      left = std::max(*options.timeout - passed, Milliseconds{0});
     }
     auto event = process.next_event(left);
     if (!event || (left && left->count() == 0 && std::holds_alternative<Output>(*event))) {
@@ -35,14 +35,19 @@ Followed follow_output(Process& process, std::optional<Milliseconds> timeout) {
       return followed;
     }
     if (const auto* output = std::get_if<Output>(&*event)) {
-      const int fd = output->stream == OutputStream::kStderr ? STDERR_FILENO : STDOUT_FILENO;
+      const int fd = output->stream == OutputStream::kStderr ? STDERR_FILENO : options.stdout_fd;
+      if (options.watcher != nullptr) {
+        options.watcher->on_output(output->data);
+      }
       if (!write_all(fd, output->data)) {
         followed.outcome = Followed::Outcome::kOutputClosed;
         return followed;
       }
     } else if (std::holds_alternative<AtFixturePoint>(*event)) {
-      // Nobody captures here: it goes on as the only one. A failure is the process's end.
-      static_cast<void>(process.release_fixture_point());
+      // Where nobody captures it goes on as the only one. A failure is the process's end.
+      if (options.watcher == nullptr || !options.watcher->on_fixture_point()) {
+        static_cast<void>(process.release_fixture_point());
+      }
     } else if (const auto* exited = std::get_if<Exited>(&*event)) {
       followed.exited = *exited;
       return followed;
@@ -103,9 +108,9 @@ void InputPump::run() {
   static_cast<void>(process_.close_stdin());
 }
 
-Followed follow_process(Machine& machine, Process& process, std::optional<Milliseconds> timeout) {
+Followed follow_process(Machine& machine, Process& process, const FollowOptions& options) {
   const InputPump input(process);
-  Followed followed = follow_output(process, timeout);
+  Followed followed = follow_output(process, options);
   if (followed.outcome != Followed::Outcome::kExited) {
     if (followed.outcome != Followed::Outcome::kLost) {
       followed.end.console_tail = machine.console_tail();
@@ -146,6 +151,11 @@ void SignalForwarder::detach() {
   process_ = nullptr;
 }
 
+void SignalForwarder::take(int number, std::function<void()> taken) {
+  const std::lock_guard lock(mutex_);
+  taken_[number] = std::move(taken);
+}
+
 void SignalForwarder::run() {
   for (;;) {
     std::array<pollfd, 2> polled = {{{signal_fd_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}}};
@@ -168,6 +178,10 @@ void SignalForwarder::forward(int number) {
     if (number != SIGWINCH) {
       _exit(128 + number);  // machines go with their process or their connection
     }
+    return;
+  }
+  if (const auto taken = taken_.find(number); taken != taken_.end()) {
+    taken->second();
     return;
   }
   if (number == SIGWINCH) {

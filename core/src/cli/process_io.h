@@ -6,6 +6,8 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -31,6 +33,8 @@ class SignalForwarder {
   void attach(Machine& machine, Process& process);
   void detach();
   [[nodiscard]] bool killed() const noexcept { return killed_; }
+  // While a process is attached, `number` is for `taken` alone.
+  void take(int number, std::function<void()> taken);
 
  private:
   void run();
@@ -43,6 +47,7 @@ class SignalForwarder {
   std::mutex mutex_;
   Machine* machine_ = nullptr;
   Process* process_ = nullptr;
+  std::map<int, std::function<void()>> taken_;
   int interrupts_ = 0;
   std::atomic<bool> killed_ = false;
   std::thread thread_;
@@ -93,8 +98,23 @@ struct Followed {
   MachineEnd end;
 };
 
+// What a process tells while it is followed, before it is passed on.
+class ProcessWatcher {
+ public:
+  virtual ~ProcessWatcher() = default;
+  virtual void on_output(std::string_view bytes) = 0;
+  // It waits at its fixture point. False: it is to be released.
+  virtual bool on_fixture_point() = 0;
+};
+
+struct FollowOptions {
+  std::optional<Milliseconds> timeout{};
+  ProcessWatcher* watcher = nullptr;
+  int stdout_fd = 1;  // where the process's standard output goes
+};
+
 // Copies standard input to the process and its output to standard output and error, until it is
-// over, or `timeout` passes. Closes the machine in every case but kExited.
-Followed follow_process(Machine& machine, Process& process, std::optional<Milliseconds> timeout);
+// over, or the timeout passes. Closes the machine in every case but kExited.
+Followed follow_process(Machine& machine, Process& process, const FollowOptions& options);
 
 }  // namespace spore::cli

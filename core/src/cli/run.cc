@@ -17,15 +17,16 @@
 #include "cli/command.h"
 #include "cli/process_io.h"
 #include "cli/run_arguments.h"
+#include "cli/run_capture.h"
 #include "session/ended.h"
 #include "spore/image.h"
+#include "wire/machine_json.h"
 
 namespace spore::cli {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kTimedOutStatus = 124;
 constexpr int kNotExecutableStatus = 126;
 constexpr int kNotFoundStatus = 127;
 
@@ -43,7 +44,22 @@ struct RunOptions {
   std::string engine = "auto";
   std::string hostname = "spore";
   bool terminal = false;
+  std::string from;  // a spore to go on from, in place of a boot
+  std::string capture;
+  std::string capture_on = "exit";
+  std::string quiesce;
+  bool continue_after_capture = false;
+  bool flat = true;
+  bool json = false;
   std::vector<std::string> argv;
+};
+
+// What the words of the command line mean.
+struct RunPlan {
+  MachineConfig config;
+  std::optional<Milliseconds> timeout;
+  std::optional<CaptureRequest> capture;
+  ExecRequest request;
 };
 
 // An Error, and what this program answers for it.
@@ -197,63 +213,160 @@ int status_of(const Followed& followed, const SignalForwarder& signals, std::uin
   return kOwnError;
 }
 
-Outcome<int> run_in_machine(RunOptions& options) {
-  MachineConfig config;
-  std::optional<Milliseconds> timeout;
-  const auto parse = [&]() -> Result<void> {
-    SPORE_ASSIGN(config.memory_bytes, parse_memory(options.memory));
-    if (!options.timeout.empty()) {
-      SPORE_ASSIGN(timeout, parse_duration(options.timeout));
+Result<RunPlan> make_plan(const RunOptions& options) {
+  RunPlan plan;
+  SPORE_ASSIGN(plan.config.memory_bytes, parse_memory(options.memory));
+  plan.config.cpus = options.cpus;
+  plan.config.kernel = options.kernel;
+  plan.config.hostname = options.hostname;
+  if (!options.timeout.empty()) {
+    SPORE_ASSIGN(plan.timeout, parse_duration(options.timeout, "--timeout"));
+  }
+  if (!options.capture.empty()) {
+    CaptureRequest& capture = plan.capture.emplace();
+    capture.directory = options.capture;
+    SPORE_ASSIGN(capture.trigger, parse_trigger(options.capture_on));
+    if (!options.quiesce.empty()) {
+      SPORE_ASSIGN(capture.quiesce, parse_duration(options.quiesce, "--quiesce"));
     }
-    return {};
-  };
-  if (const auto parsed = parse(); !parsed) {
-    return give_up(parsed.error());
+    capture.keep_running = options.continue_after_capture;
+    capture.save.flat = options.flat;
+    std::error_code error;
+    if (fs::exists(options.capture, error)) {
+      return fail(ErrorCode::kInvalidArgument,
+                  fmt::format("reading --capture {}: it is there already: remove it, or choose "
+                              "another name",
+                              options.capture));
+    }
+  }
+  SPORE_ASSIGN(plan.request, exec_request(options));
+  return plan;
+}
+
+Outcome<std::unique_ptr<Machine>> make_machine(Session& session, RunOptions& options,
+                                               RunPlan& plan) {
+  if (!options.from.empty()) {
+    show_progress("loading the spore");
+    const auto spore = session.load(options.from, {.kernel = options.kernel});
+    if (!spore) {
+      return give_up(spore.error());
+    }
+    plan.config.memory_bytes = (*spore)->loaded()->memory_bytes;
+    auto machines = (*spore)->fork({(*spore)->loaded()->fork.value_or(ForkParameters{})});
+    if (!machines) {
+      return give_up(machines.error());
+    }
+    return std::move(machines->front());
+  }
+  show_progress("booting a machine");
+  auto machine = session.boot(plan.config);
+  if (!machine) {
+    return give_up(machine.error());
+  }
+  return std::move(*machine);
+}
+
+// How a command ended, and what was captured on the way.
+struct Ended {
+  Followed followed;
+  std::optional<Result<SavedSpore>> captured;
+};
+
+Ended follow_and_capture(Machine& machine, Process& process, const RunPlan& plan,
+                         const RunOptions& options, SignalForwarder& signals) {
+  std::optional<RunCapture> capture;
+  if (plan.capture) {
+    capture.emplace(machine, process, *plan.capture);
+    if (plan.capture->trigger.signal != 0) {
+      signals.take(plan.capture->trigger.signal, [&capture] { capture->on_signal(); });
+    }
+  }
+  const RawTerminal raw(options.terminal);
+  signals.attach(machine, process);
+  Ended ended;
+  ended.followed = follow_process(machine, process,
+                                  {.timeout = plan.timeout,
+                                   .watcher = capture ? &*capture : nullptr,
+                                   .stdout_fd = options.json ? STDERR_FILENO : STDOUT_FILENO});
+  signals.detach();
+  if (capture) {
+    ended.captured = capture->finish(ended.followed.outcome == Followed::Outcome::kExited);
+  }
+  return ended;
+}
+
+void tell_capture(const SavedSpore& saved) {
+  fmt::print(stderr, "spore: captured {} ({:.1f} MiB of RAM in {:.1f} MiB, id {})\n", saved.path,
+             static_cast<double>(saved.content_bytes) / kMiB,
+             static_cast<double>(saved.file_bytes) / kMiB, saved.id.substr(0, 12));
+}
+
+// A command that was captured, and was not to go on, is over as it was asked to be: 0.
+int conclude(const Ended& ended, const RunPlan& plan, const RunOptions& options,
+             const SignalForwarder& signals, const std::string& console) {
+  const bool saved = ended.captured && ended.captured->has_value();
+  const bool ended_by_capture =
+      saved && ended.followed.outcome == Followed::Outcome::kLost && !plan.capture->keep_running;
+  int status = ended_by_capture
+                   ? 0
+                   : status_of(ended.followed, signals, plan.config.memory_bytes, options, console);
+  if (plan.capture && !ended.captured) {
+    say("the command was over before its capture was due: nothing was captured");
+    status = status == 0 ? kOwnError : status;
+  } else if (ended.captured && !saved) {
+    status = report(ended.captured->error());
+  }
+  if (options.json) {
+    nlohmann::json document = {{"status", status}};
+    if (saved) {
+      document["spore"] = **ended.captured;
+    }
+    fmt::print("{}\n", document.dump(2));
+  } else if (saved) {
+    tell_capture(**ended.captured);
+  }
+  return status;
+}
+
+Outcome<int> run_in_machine(RunOptions& options) {
+  auto plan = make_plan(options);
+  if (!plan) {
+    return give_up(plan.error());
   }
   auto log = open_console_log(options.console_log);
   if (!log) {
     return give_up(log.error());
   }
   SignalForwarder signals;
-  auto images = build_images(options);
-  if (!images) {
-    return tl::unexpected<Failure>(images.error());
-  }
-  config.cpus = options.cpus;
-  config.kernel = options.kernel;
-  config.hostname = options.hostname;
-  config.images = std::move(*images);
-  const auto request = exec_request(options);
-  if (!request) {
-    return give_up(request.error());
+  if (options.from.empty()) {
+    auto images = build_images(options);
+    if (!images) {
+      return tl::unexpected<Failure>(images.error());
+    }
+    plan->config.images = std::move(*images);
+    plan->request.argv = options.argv;
   }
   const auto session = open_session({.engine = options.engine, .progress = show_progress});
   if (!session) {
     return give_up(session.error());
   }
-  show_progress("booting a machine");
-  const auto machine = (*session)->boot(config);
+  const auto machine = make_machine(**session, options, *plan);
   if (!machine) {
-    *log << machine.error().message() << '\n';
-    return give_up(machine.error());
+    *log << machine.error().error.message() << '\n';
+    return tl::unexpected<Failure>(machine.error());
   }
-  const auto process = (*machine)->exec(*request);
+  const auto process = (*machine)->exec(plan->request);
   if (!process) {
     *log << (*machine)->console_tail();
     return give_up(process.error(), status_for_start(process.error()));
   }
-  Followed followed;
-  {
-    const RawTerminal raw(options.terminal);
-    signals.attach(**machine, **process);
-    followed = follow_process(**machine, **process, timeout);
-    signals.detach();
-  }
-  const std::string console = followed.outcome == Followed::Outcome::kExited
-                                  ? (*machine)->console_tail()
-                                  : followed.end.console_tail;
+  const Ended ended = follow_and_capture(**machine, **process, *plan, options, signals);
+  const std::string console =
+      ended.followed.outcome == Followed::Outcome::kExited && !ended.captured
+          ? (*machine)->console_tail()
+          : ended.followed.end.console_tail;
   *log << console;
-  return status_of(followed, signals, config.memory_bytes, options, console);
+  return conclude(ended, *plan, options, signals, console);
 }
 
 int run(RunOptions& options) {
@@ -294,13 +407,42 @@ void add_run_command(CLI::App& app, Context& context) {
   run_command->add_option("--engine", options->engine, "auto, kvm or nest")
       ->check(CLI::IsMember({"auto", "kvm", "nest"}));
   run_command->add_option("--hostname", options->hostname, "The machine's name (default spore)");
+  auto* from = run_command->add_option(
+      "--from", options->from,
+      "Go on from this spore, in place of booting: the command starts in its machine");
+  for (const char* name : {"--memory", "--cpus", "--root", "--mount", "--hostname"}) {
+    from->excludes(name);
+  }
+  auto* capture = run_command->add_option("--capture", options->capture,
+                                          "Capture the machine into this new directory");
+  run_command
+      ->add_option("--capture-on", options->capture_on,
+                   "When: exit (of the command; default), fixture, usr1, usr2, after:TIME, "
+                   "line:TEXT of its output, port:NUMBER (a TCP port that listens)")
+      ->needs(capture);
+  run_command
+      ->add_option("--quiesce", options->quiesce, "Wait so long between that and the capture")
+      ->needs(capture);
+  run_command
+      ->add_flag("--continue-after-capture", options->continue_after_capture,
+                 "The command goes on after the capture; else it ends there, with status 0")
+      ->needs(capture);
+  run_command
+      ->add_flag("!--no-flat", options->flat,
+                 "Keep RAM only compressed, not also as this host can map it")
+      ->needs(capture);
+  run_command->add_flag("--json", options->json,
+                        "A document about it on standard output; the command's output goes to "
+                        "standard error");
   run_command->add_flag("-t,--tty", options->terminal, "Give the command a terminal");
   run_command->add_option("command", options->argv, "The command and its arguments")->required();
   run_command->positionals_at_end();
   run_command->footer(
       "Answers the command's exit status (128 + N for signal N); 124 after --timeout, 125 when\n"
       "spore itself fails, 126 when the command cannot be executed, 127 when it is not found.\n"
-      "Example:\n  spore run --memory 1G --timeout 30s -- uname -a");
+      "Examples:\n  spore run --memory 1G --timeout 30s -- uname -a\n"
+      "  spore run --capture warm --capture-on port:8080 -- ./server\n"
+      "  spore run --from warm -- curl -s localhost:8080");
   run_command->callback([options, &context] { context.status = run(*options); });
 }
 

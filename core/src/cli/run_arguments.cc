@@ -52,7 +52,7 @@ Result<std::uint64_t> parse_memory(std::string_view word) {
               fmt::format("reading --memory {}: say a size such as 512M or 2G", word));
 }
 
-Result<Milliseconds> parse_duration(std::string_view word) {
+Result<Milliseconds> parse_duration(std::string_view word, std::string_view option) {
   constexpr std::array<std::pair<std::string_view, std::int64_t>, 5> kUnits = {
       {{"", 1000}, {"s", 1000}, {"ms", 1}, {"m", 60'000}, {"h", 3'600'000}}};
   if (const auto quantity = parse_quantity(word)) {
@@ -63,7 +63,7 @@ Result<Milliseconds> parse_duration(std::string_view word) {
     }
   }
   return fail(ErrorCode::kInvalidArgument,
-              fmt::format("reading --timeout {}: say a time such as 30s, 500ms or 5m", word));
+              fmt::format("reading {} {}: say a time such as 30s, 500ms or 5m", option, word));
 }
 
 Result<std::map<std::string, std::string>> parse_environment(

@@ -16,7 +16,7 @@ namespace spore::cli {
 // "512M", "2G", "2GiB": bytes.
 Result<std::uint64_t> parse_memory(std::string_view word);
 // "30s", "500ms", "5m", "1h", or seconds.
-Result<Milliseconds> parse_duration(std::string_view word);
+Result<Milliseconds> parse_duration(std::string_view word, std::string_view option);
 // "NAME=VALUE", or "NAME" to pass this program's own value on.
 Result<std::map<std::string, std::string>> parse_environment(const std::vector<std::string>& words);
 // "DIR" or "DIR:GUESTPATH"; the directory must be there, and the guest's path be absolute.

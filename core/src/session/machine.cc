@@ -165,6 +165,16 @@ SessionSpore::~SessionSpore() {
   engine_->host().release(id_);
 }
 
+std::vector<std::uint32_t> SessionSpore::processes() const {
+  std::vector<std::uint32_t> alive;
+  for (const auto& [id, record] : snapshot_.processes) {
+    if (record.phase != ProcessRecord::Phase::kOver) {
+      alive.push_back(id);
+    }
+  }
+  return alive;
+}
+
 Result<SavedSpore> SessionSpore::save(const std::string& path, const SaveOptions& options) {
   std::error_code error;
   const std::string absolute = std::filesystem::absolute(path, error).lexically_normal().string();

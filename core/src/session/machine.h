@@ -61,6 +61,7 @@ class SessionSpore final : public Spore {
   [[nodiscard]] const std::optional<LoadedSpore>& loaded() const noexcept override {
     return loaded_;
   }
+  [[nodiscard]] std::vector<std::uint32_t> processes() const override;
 
  private:
   struct Child {

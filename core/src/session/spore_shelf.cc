@@ -152,6 +152,18 @@ void SporeShelf::remember(const ImagePtr& image, OnDisk where) {
   on_disk_.try_emplace(image.get(), std::move(where));
 }
 
+SporeShelf::ImagePtr SporeShelf::find_in_memory(const std::string& ram_sha256) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [image, where] : on_disk_) {
+    if (where.ram_sha256 == ram_sha256) {
+      if (auto alive = where.image.lock()) {
+        return alive;
+      }
+    }
+  }
+  return nullptr;
+}
+
 Result<snapshot::WrittenRam> SporeShelf::write_ram(snapshot::SporeWriter& writer,
                                                    const vm::Capture& capture,
                                                    const std::optional<OnDisk>& below, bool flat,

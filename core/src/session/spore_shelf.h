@@ -41,6 +41,8 @@ class SporeShelf {
     LoadedSpore spore;
     std::string agent_section;
   };
+  // What was read a moment ago is not read again while its manifest is the same file and its RAM
+  // is in use.
   Result<Loaded> load(const std::string& path, const LoadOptions& options,
                       const vm::GuestPlatform& host);
 
@@ -54,6 +56,29 @@ class SporeShelf {
     std::string ram_sha256;
   };
 
+  // What tells a manifest from another one in its place.
+  struct ManifestFile {
+    std::uint64_t inode = 0;
+    std::int64_t size = 0;
+    std::int64_t mtime_ns = 0;
+    bool operator==(const ManifestFile&) const = default;
+  };
+  struct Known {
+    ManifestFile file;
+    std::string kernel;  // option of the load
+    bool flat = true;
+    Loaded loaded;  // its capture without RAM
+    std::weak_ptr<const memory::RamImage> ram;
+  };
+
+  Result<Loaded> load_anew(const std::string& path, const LoadOptions& options,
+                           const vm::GuestPlatform& host);
+  [[nodiscard]] std::optional<Loaded> find_known(const std::string& path, const ManifestFile& file,
+                                                 const LoadOptions& options);
+  void keep_known(const std::string& path, const ManifestFile& file, const LoadOptions& options,
+                  const Loaded& loaded);
+  static std::optional<ManifestFile> manifest_file(const std::string& path);
+
   Result<const snapshot::KnownDigests*> digests();
   Result<snapshot::Platform> platform_of(const CapturedMachine& machine,
                                          const vm::GuestPlatform& host);
@@ -61,6 +86,8 @@ class SporeShelf {
   // The nearest of `image` and its parents that is on disk.
   [[nodiscard]] std::optional<OnDisk> find_on_disk(const memory::RamImage& image);
   void remember(const ImagePtr& image, OnDisk where);
+  // The RAM that the section `ram_sha256` describes, if a spore in use has it.
+  [[nodiscard]] ImagePtr find_in_memory(const std::string& ram_sha256);
   Result<snapshot::WrittenRam> write_ram(snapshot::SporeWriter& writer, const vm::Capture& capture,
                                          const std::optional<OnDisk>& below, bool flat,
                                          SavedSpore& saved);
@@ -75,6 +102,7 @@ class SporeShelf {
   std::mutex mutex_;
   std::optional<snapshot::KnownDigests> digests_;      // under mutex_ until it is there
   std::map<const memory::RamImage*, OnDisk> on_disk_;  // under mutex_
+  std::map<std::string, Known> known_;                 // by path, under mutex_
 };
 
 }  // namespace spore::session

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -59,6 +60,12 @@ Result<std::vector<std::string>> SporeShelf::find_images(
 Result<SporeShelf::ImagePtr> SporeShelf::load_ram(const snapshot::SporeDirectory& directory,
                                                   const LoadOptions& /*options*/,
                                                   std::string& backing) {
+  const std::string& sha256 =
+      directory.manifest().sections.at(std::string(snapshot::kRamSection)).sha256;
+  if (auto shared = find_in_memory(sha256)) {
+    backing = "shared";
+    return shared;
+  }
   SPORE_ASSIGN(const auto section, directory.ram_section());
   SPORE_ASSIGN(base::UniqueFd file, memory::create_memory_file(section.size));
   SPORE_TRY(base::parallel_for(section.chunks.size(), [&](std::size_t i) -> Result<void> {
@@ -103,9 +110,65 @@ Result<std::shared_ptr<const vm::Capture>> SporeShelf::restore(
   return capture;
 }
 
+std::optional<SporeShelf::ManifestFile> SporeShelf::manifest_file(const std::string& path) {
+  struct stat status {};
+  if (::stat(fmt::format("{}/{}", path, snapshot::kManifestFile).c_str(), &status) != 0) {
+    return std::nullopt;
+  }
+  return ManifestFile{status.st_ino, status.st_size,
+                      status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec};
+}
+
+std::optional<SporeShelf::Loaded> SporeShelf::find_known(const std::string& path,
+                                                         const ManifestFile& file,
+                                                         const LoadOptions& options) {
+  const std::lock_guard lock(mutex_);
+  const auto found = known_.find(path);
+  if (found == known_.end() || found->second.file != file ||
+      found->second.kernel != options.kernel || found->second.flat != options.flat) {
+    return std::nullopt;
+  }
+  auto ram = found->second.ram.lock();
+  if (!ram) {
+    return std::nullopt;
+  }
+  Loaded loaded = found->second.loaded;
+  auto capture = std::make_shared<vm::Capture>(*loaded.machine.capture);
+  capture->ram = std::move(ram);
+  loaded.machine.capture = std::move(capture);
+  return loaded;
+}
+
+void SporeShelf::keep_known(const std::string& path, const ManifestFile& file,
+                            const LoadOptions& options, const Loaded& loaded) {
+  Known known{file, options.kernel, options.flat, loaded, loaded.machine.capture->ram};
+  auto capture = std::make_shared<vm::Capture>(*loaded.machine.capture);
+  capture->ram.reset();
+  known.loaded.machine.capture = std::move(capture);
+  const std::lock_guard lock(mutex_);
+  std::erase_if(known_, [](const auto& entry) { return entry.second.ram.expired(); });
+  known_.insert_or_assign(path, std::move(known));
+}
+
 Result<SporeShelf::Loaded> SporeShelf::load(const std::string& path, const LoadOptions& options,
                                             const vm::GuestPlatform& host) {
   const auto start = Clock::now();
+  const auto file = manifest_file(path);
+  if (auto known = file ? find_known(path, *file, options) : std::nullopt) {
+    known->spore.load_us = base::microseconds_since(start);
+    return std::move(*known);
+  }
+  SPORE_ASSIGN(Loaded loaded, load_anew(path, options, host));
+  if (file) {
+    keep_known(path, *file, options, loaded);
+  }
+  loaded.spore.load_us = base::microseconds_since(start);
+  return loaded;
+}
+
+Result<SporeShelf::Loaded> SporeShelf::load_anew(const std::string& path,
+                                                 const LoadOptions& options,
+                                                 const vm::GuestPlatform& host) {
   SPORE_ASSIGN(const auto directory, snapshot::SporeDirectory::open(path));
   const snapshot::Manifest& manifest = directory->manifest();
   snapshot::Platform offered = platform_on(host);
@@ -137,7 +200,6 @@ Result<SporeShelf::Loaded> SporeShelf::load(const std::string& path, const LoadO
   loaded.spore.cpus = manifest.platform.cpus;
   loaded.spore.annotations = manifest.annotations;
   loaded.spore.fork = manifest.fork;
-  loaded.spore.load_us = base::microseconds_since(start);
   return loaded;
 }
 
