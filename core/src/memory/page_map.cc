@@ -1,6 +1,7 @@
 #include "memory/page_map.h"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -62,6 +63,51 @@ Result<void> for_each_run(std::span<const std::byte> range, bool (*wanted_entry)
   return {};
 }
 
+// PAGEMAP_SCAN of Linux 6.7, which headers of older kernels do not have. Unlike pagemap itself it
+// tells the kernel's page of zeros, which a lazy image's mappings have many of, from other pages.
+struct ScannedRun {
+  std::uint64_t start, end, categories;
+};
+struct ScanArguments {
+  std::uint64_t size, flags, start, end, walk_end, runs, run_count, max_pages;
+  std::uint64_t inverted, wanted_all, wanted_any, returned;
+};
+constexpr auto kPagemapScan = _IOWR('f', 16, ScanArguments);
+constexpr std::uint64_t kScanFile = 1 << 2;
+constexpr std::uint64_t kScanPresent = 1 << 3;
+constexpr std::uint64_t kScanSwapped = 1 << 4;
+constexpr std::uint64_t kScanZeroPage = 1 << 5;
+
+// False: the kernel does not know it.
+Result<bool> scan_private(std::span<const std::byte> range,
+                          const std::function<void(std::size_t, std::size_t)>& found) {
+  const base::UniqueFd map(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  const auto first = reinterpret_cast<std::uintptr_t>(range.data());
+  std::array<ScannedRun, 512> runs;
+  ScanArguments scan{};
+  scan.size = sizeof(scan);
+  scan.end = first + range.size();
+  scan.runs = reinterpret_cast<std::uintptr_t>(runs.data());
+  scan.run_count = runs.size();
+  scan.inverted = kScanFile | kScanZeroPage;
+  scan.wanted_all = kScanFile | kScanZeroPage;
+  scan.wanted_any = scan.returned = kScanPresent | kScanSwapped;
+  for (scan.walk_end = first; scan.walk_end < scan.end;) {
+    scan.start = scan.walk_end;
+    const int count = ::ioctl(map.get(), kPagemapScan, &scan);
+    if (count < 0 && errno == ENOTTY) {
+      return false;
+    }
+    if (count < 0) {
+      return fail(Error::from_errno(errno, "scanning /proc/self/pagemap"));
+    }
+    for (const ScannedRun& run : std::span(runs).first(static_cast<std::size_t>(count))) {
+      found(run.start - first, run.end - run.start);
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 Result<void> for_each_present_run(std::span<const std::byte> range,
@@ -71,7 +117,8 @@ Result<void> for_each_present_run(std::span<const std::byte> range,
 
 Result<void> for_each_private_run(std::span<const std::byte> range,
                                   const std::function<void(std::size_t, std::size_t)>& found) {
-  return for_each_run(range, is_private, found);
+  SPORE_ASSIGN(const bool scanned, scan_private(range, found));
+  return scanned ? Result<void>() : for_each_run(range, is_private, found);
 }
 
 }  // namespace spore::memory

@@ -18,7 +18,7 @@ Result<void> for_each_present_run(std::span<const std::byte> range,
                                   const std::function<void(std::size_t, std::size_t)>& found);
 
 // The same for those that are not the mapped file's: that were written to, if the mapping is
-// private.
+// private. Before Linux 6.7, also for those that are zero and watched (memory/userfault.h).
 Result<void> for_each_private_run(std::span<const std::byte> range,
                                   const std::function<void(std::size_t, std::size_t)>& found);
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "memory/memory_file.h"
 #include "memory/page_copy.h"
 #include "memory/page_map.h"
 
@@ -80,18 +81,23 @@ Result<std::unique_ptr<Ram>> Ram::reserve(const std::vector<RamPiece>& layout) {
                                       std::make_unique<WrittenPages>(size / kPageSize)));
 }
 
+Ram::~Ram() {
+  unwatch();
+}
+
 Result<Ram::Loaded> Ram::load(std::shared_ptr<const RamImage> image) {
   SPORE_CHECK(written_ && image->size() == mapping_.size());
   Loaded loaded;
   const bool stale = checked_in_vain_ > kComparisonsPerFault * kFaultsOfAStart;
   if (!image_ || !image_->has_base_of(*image) || stale ||
-      written_->pages().size() > kMaxKeptPages) {
-    SPORE_TRY(map_anew(*image));
+      written_->pages().size() > kMaxKeptPages || lost_page()) {
+    SPORE_TRY(map_anew(image));
     loaded.anew = true;
     image_ = std::move(image);
     prefetch();
     return loaded;
   }
+  SPORE_TRY(ensure_comparable(*image));
   const auto check = [&](std::size_t page) {
     ++loaded.checked;
     loaded.copied += put_back(page, *image) ? 1 : 0;
@@ -111,31 +117,97 @@ Result<Ram::Loaded> Ram::load(std::shared_ptr<const RamImage> image) {
   return loaded;
 }
 
+// A page of this window that was never touched is still the old image's.
+Result<void> Ram::ensure_comparable(const RamImage& image) const {
+  if (image.fill() == nullptr) {
+    return {};
+  }
+  std::vector<std::uint32_t> pages(written_->pages().begin(), written_->pages().end());
+  if (image_.get() != &image) {
+    image_->for_each_difference(
+        image, [&](std::size_t page) { pages.push_back(static_cast<std::uint32_t>(page)); });
+  }
+  SPORE_TRY(image_->ensure(pages));
+  return image.ensure(pages);
+}
+
 bool Ram::put_back(std::size_t page, const RamImage& image) {
   return copy_difference(mapping_.data() + page * kPageSize, image.page(page));
 }
 
-Result<void> Ram::map_anew(const RamImage& image) {
-  SPORE_TRY(map_file(image.base_fd()));
+Result<void> Ram::map_anew(const std::shared_ptr<const RamImage>& image) {
+  unwatch();
+  // A hypervisor may still look at a page on behalf of a machine that is over. What it touched
+  // before that is watched would become a page of zeros in the image's file.
+  const bool lazy = image->fill() != nullptr && !image->fill()->why_eager();
+  SPORE_TRY(map_file(image->base_fd(), lazy ? PROT_NONE : kReadWrite));
+  if (lazy) {
+    SPORE_TRY(watch(image));
+  }
   written_->clear();
   checked_in_vain_ = 0;
+  SPORE_TRY(map_overlay(*image));
+  if (lazy && ::mprotect(mapping_.data(), mapping_.size(), kReadWrite) != 0) {
+    return fail(Error::from_errno(errno, "mapping a captured machine's RAM privately"));
+  }
+  return {};
+}
+
+Result<void> Ram::map_overlay(const RamImage& image) {
   std::size_t mapped = 0;
   Result<void> done;
   image.for_each_overlay_run([&](const RamImage::Run& run) {
     std::byte* at = mapping_.data() + run.first * kPageSize;
     const std::size_t size = run.count * kPageSize;
-    if (run.count < kMinMappedRun || mapped == kMaxMappedRuns) {
-      std::memcpy(at, run.bytes, size);
+    if (!done) {
       return;
     }
-    ++mapped;
-    if (::mmap(at, size, kReadWrite, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, run.fd,
-               static_cast<off_t>(run.offset)) == MAP_FAILED &&
-        done) {
-      done = fail(Error::from_errno(errno, "mapping a spore's layer"));
+    if (run.count >= kMinMappedRun && mapped < kMaxMappedRuns) {
+      ++mapped;
+      if (::mmap(at, size, kReadWrite, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, run.fd,
+                 static_cast<off_t>(run.offset)) == MAP_FAILED) {
+        done = fail(Error::from_errno(errno, "mapping a spore's layer"));
+      }
+    } else if (watched_) {
+      done = watched_->fill()->place(at, {run.bytes, size});
+    } else {
+      std::memcpy(at, run.bytes, size);
     }
   });
   return done;
+}
+
+Result<void> Ram::watch(const std::shared_ptr<const RamImage>& image) {
+  SPORE_TRY(image->fill()->watch(mapping_.bytes(), [this](const Error& error) {
+    const std::lock_guard lock(lost_mutex_);
+    if (!lost_page_) {
+      lost_page_ = error;
+    }
+    if (on_lost_page_) {
+      on_lost_page_(error);
+    }
+  }));
+  watched_ = image;
+  return {};
+}
+
+void Ram::unwatch() {
+  if (watched_) {
+    watched_->fill()->unwatch(mapping_.bytes());
+    watched_.reset();
+  }
+  const std::lock_guard lock(lost_mutex_);
+  lost_page_.reset();
+}
+
+void Ram::on_lost_page(LazyFill::OnFailure lost) {
+  const std::lock_guard lock(lost_mutex_);
+  on_lost_page_ = std::move(lost);
+}
+
+std::optional<Error> Ram::lost_page() const {
+  const std::lock_guard lock(lost_mutex_);
+  return lost_page_;
 }
 
 Result<void> Ram::record_working_set() const {
@@ -159,23 +231,30 @@ void Ram::prefetch() {
   if (!set) {
     return;
   }
+  // Not what is yet to be loaded: a machine that never touches it does not wait for it, nor end
+  // when it is not to be had.
+  image_->prefetch(set->written);
+  image_->prefetch(set->read);
   // A wish: an older kernel (before 5.14) does not know it.
   const auto populate = [this](std::span<const std::uint32_t> pages, int how) {
     for (std::size_t at = 0; at < pages.size();) {
-      std::size_t count = 1;
-      while (at + count < pages.size() && pages[at + count] == pages[at] + count) {
+      std::size_t count = 0;
+      while (at + count < pages.size() && pages[at + count] == pages[at] + count &&
+             image_->in_place(pages[at + count])) {
         ++count;
       }
-      ::madvise(mapping_.data() + pages[at] * kPageSize, count * kPageSize, how);
-      at += count;
+      if (count > 0) {
+        ::madvise(mapping_.data() + pages[at] * kPageSize, count * kPageSize, how);
+      }
+      at += std::max<std::size_t>(count, 1);
     }
   };
   populate(set->written, MADV_POPULATE_WRITE);
   populate(set->read, MADV_POPULATE_READ);
 }
 
-Result<void> Ram::map_file(int fd) {
-  void* at = ::mmap(mapping_.data(), mapping_.size(), kReadWrite,
+Result<void> Ram::map_file(int fd, int protection) {
+  void* at = ::mmap(mapping_.data(), mapping_.size(), protection,
                     MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd, 0);
   if (at == MAP_FAILED) {
     return fail(Error::from_errno(errno, "mapping a captured machine's RAM privately"));
@@ -189,13 +268,17 @@ Result<std::shared_ptr<const RamImage>> Ram::capture() {
   }
   SPORE_CHECK(image_ != nullptr);
   SPORE_ASSIGN(const auto pages, differing_pages());
-  SPORE_ASSIGN(image_, RamImage::layer(image_, pages, mapping_.bytes()));
+  SPORE_ASSIGN(auto layer, RamImage::layer(image_, pages, mapping_.bytes()));
+  if (auto lost = lost_page()) {
+    return fail(std::move(*lost));  // what was made of its zeros is in the layer
+  }
+  image_ = std::move(layer);
   return image_;
 }
 
 Result<std::shared_ptr<const RamImage>> Ram::seal_own_file() {
   // The seal against writes needs the shared mapping to be gone, so the private one comes first.
-  SPORE_TRY(map_file(file_.get()));
+  SPORE_TRY(map_file(file_.get(), kReadWrite));
   SPORE_ASSIGN(image_, RamImage::flat(std::move(file_), mapping_.size()));
   return image_;
 }
@@ -209,6 +292,7 @@ Result<std::vector<std::uint32_t>> Ram::differing_pages() const {
     }
   };
   if (written_) {
+    SPORE_TRY(image_->ensure(written_->pages()));
     for (const std::uint32_t page : written_->pages()) {
       add(page);
     }

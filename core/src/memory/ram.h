@@ -6,7 +6,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <vector>
 
 #include "base/mapping.h"
@@ -24,12 +27,16 @@ struct RamPiece {
   std::uint64_t size = 0;
 };
 
+// Threads: one at a time, but for what on_lost_page() says.
 class Ram {
  public:
   // Of a machine that will boot: zeros.
   static Result<std::unique_ptr<Ram>> create(const std::vector<RamPiece>& layout);
   // Of a machine that will be forked: a window that load() fills.
   static Result<std::unique_ptr<Ram>> reserve(const std::vector<RamPiece>& layout);
+  ~Ram();
+  Ram(const Ram&) = delete;
+  Ram& operator=(const Ram&) = delete;
 
   [[nodiscard]] const GuestMemory& memory() const noexcept { return memory_; }
   [[nodiscard]] std::uint64_t size() const noexcept { return mapping_.size(); }
@@ -50,10 +57,16 @@ class Ram {
   // Written pages stay noted, unless it was mapped anew. Needs reserve().
   Result<Loaded> load(std::shared_ptr<const RamImage> image);
 
+  // A lazy image's page may turn out not to be had when it is touched. `lost` is called then, by
+  // another thread, before whoever touched it goes on with zeros instead: a machine must not
+  // pass on what it makes of them. No call is under way when this returns, so `lost` must not take
+  // a lock that its caller holds. May be empty.
+  void on_lost_page(LazyFill::OnFailure lost);
+
   // Tells image() which pages were touched and written since it was mapped anew, for those that
   // come after. What the hypervisor knows has to be in written().
   Result<void> record_working_set() const;
-  // Brings the pages of the image's working set into place.
+  // Brings the pages of the image's working set into place; begins to load those that are lazy.
   void prefetch();
 
   // Makes what RAM holds now into an image. No vCPU may run meanwhile. This RAM stays as it is, at
@@ -71,16 +84,26 @@ class Ram {
       std::unique_ptr<WrittenPages> written);
   Result<std::shared_ptr<const RamImage>> seal_own_file();
   [[nodiscard]] Result<std::vector<std::uint32_t>> differing_pages() const;
-  Result<void> map_file(int fd);
-  Result<void> map_anew(const RamImage& image);
+  Result<void> map_file(int fd, int protection);
+  Result<void> map_anew(const std::shared_ptr<const RamImage>& image);
   bool put_back(std::size_t page, const RamImage& image);
+  Result<void> ensure_comparable(const RamImage& image) const;
+  Result<void> map_overlay(const RamImage& image);
+  Result<void> watch(const std::shared_ptr<const RamImage>& image);
+  void unwatch();
+  [[nodiscard]] std::optional<Error> lost_page() const;
 
   base::UniqueFd file_;  // while it is mapped shared; invalid once there is an image
   base::Mapping mapping_;
   std::unique_ptr<WrittenPages> written_;
   GuestMemory memory_;
   std::shared_ptr<const RamImage> image_;
-  std::size_t checked_in_vain_ = 0;  // pages, since it was mapped anew
+  std::size_t checked_in_vain_ = 0;          // pages, since it was mapped anew
+  std::shared_ptr<const RamImage> watched_;  // whose fill serves this window, if one does
+
+  mutable std::mutex lost_mutex_;
+  LazyFill::OnFailure on_lost_page_;  // under lost_mutex_
+  std::optional<Error> lost_page_;    // under lost_mutex_; since it was mapped anew
 };
 
 }  // namespace spore::memory

@@ -70,6 +70,7 @@ Result<std::unique_ptr<Vm>> Vm::fork(std::unique_ptr<Shell> shell,
     phase = base::microseconds_between(before, now);
     before = now;
   };
+  vm->watch_ram();
   SPORE_ASSIGN(const auto loaded, vm->shell_->load(capture->ram));
   timings.pages_checked = loaded.checked;
   timings.pages_copied = loaded.copied;
@@ -90,18 +91,41 @@ Result<std::unique_ptr<Vm>> Vm::fork(std::unique_ptr<Shell> shell,
 
 Vm::~Vm() {
   close();
+  stop_watching_ram();
+}
+
+// Called while a device or a vCPU waits for the page, so without the device lock.
+void Vm::watch_ram() {
+  shell_->ram().on_lost_page([this](const Error& error) {
+    ram_lost_ = true;
+    end(EndReason::kEngineFailed,
+        error.with_context("a page of the machine's RAM could not be loaded").message());
+  });
+}
+
+void Vm::stop_watching_ram() {
+  if (shell_) {
+    shell_->ram().on_lost_page({});
+  }
 }
 
 Result<void> Vm::make_devices(const DeviceSetState& state) {
   DeviceSetOptions options;
   options.disks = disks_;
-  options.console = [this](std::string_view text) { console_.append(text); };
+  options.console = [this](std::string_view text) {
+    if (!ram_lost_) {
+      console_.append(text);
+    }
+  };
   options.msi = [this](std::uint64_t address, std::uint32_t data) {
     // Fails only for a message that no local APIC accepts, which is the guest's affair.
     static_cast<void>(shell_->machine().signal_msi(address, data).has_value());
   };
   options.doorbell = [this](wire::DoorbellCommand command) { ring(command); };
   options.agent_bytes = [this](std::string_view bytes) {
+    if (ram_lost_) {
+      return;
+    }
     // The agent has given the kernel its new entropy and answers; only now the kernel's own driver
     // hears of the fork, whose work would otherwise be paid for before the first answer.
     if (std::exchange(generation_untold_, false)) {
@@ -205,6 +229,7 @@ void Vm::close() {
 std::unique_ptr<Shell> Vm::release_shell() {
   close();
   const std::lock_guard lifecycle(lifecycle_mutex_);
+  stop_watching_ram();
   const std::lock_guard devices_lock(device_mutex_);
   devices_.reset();
   const std::lock_guard lock(control_mutex_);

@@ -119,6 +119,8 @@ class Vm {
   void order(Command command);
   void end(EndReason reason, std::string detail);
   void end_after_shutdown();
+  void watch_ram();
+  void stop_watching_ram();
 
   const VmConfig config_;
   const Generation generation_;
@@ -135,6 +137,9 @@ class Vm {
   bool records_working_set_ = false;    // under device_mutex_: once its workload shows life
   std::string bytes_for_later_;         // under device_mutex_: sent to the agent meanwhile
   std::atomic<std::uint64_t> exits_{0};
+  // A page of its RAM was not to be had: what its guest and its devices say from then on may come
+  // of zeros that were read instead, and nobody hears it.
+  std::atomic<bool> ram_lost_{false};
 
   std::atomic<Command> command_{Command::kRun};
   std::mutex control_mutex_;

@@ -66,6 +66,9 @@ void Vm::run_vcpu(Vcpu& vcpu) {
 }
 
 bool Vm::handle_exit(VcpuExit& exit) {
+  if (ram_lost_) {
+    return false;
+  }
   if (const auto* mmio = std::get_if<ExitMmio>(&exit)) {
     handle_mmio(*mmio);
   } else if (const auto* port = std::get_if<ExitPort>(&exit)) {

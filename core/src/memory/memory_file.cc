@@ -1,0 +1,43 @@
+#include "memory/memory_file.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace spore::memory {
+
+Result<base::UniqueFd> create_memory_file(std::uint64_t size) {
+  base::UniqueFd file(::memfd_create("spore-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!file.valid()) {
+    return fail(Error::from_errno(errno, "creating a machine's RAM"));
+  }
+  if (::ftruncate(file.get(), static_cast<off_t>(size)) != 0) {
+    return fail(Error::from_errno(errno, fmt::format("sizing a machine's RAM to {} bytes", size)));
+  }
+  return file;
+}
+
+std::uint64_t allocated_bytes(int fd) {
+  struct stat status {};
+  return ::fstat(fd, &status) == 0 ? static_cast<std::uint64_t>(status.st_blocks) * 512 : 0;
+}
+
+Result<void> write_all(int fd, std::span<const std::byte> bytes, std::uint64_t offset) {
+  while (!bytes.empty()) {
+    const ssize_t wrote = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (wrote < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      return fail(Error::from_errno(errno, "copying a machine's RAM"));
+    }
+    bytes = bytes.subspan(static_cast<std::size_t>(wrote));
+    offset += static_cast<std::uint64_t>(wrote);
+  }
+  return {};
+}
+
+}  // namespace spore::memory

@@ -1,0 +1,19 @@
+// Files in memory: what RAM is made of.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/unique_fd.h"
+#include "spore/result.h"
+
+namespace spore::memory {
+
+// An empty file in memory, of `size` bytes.
+Result<base::UniqueFd> create_memory_file(std::uint64_t size);
+// What a file occupies, without its holes: host memory for a file in memory, else disk.
+std::uint64_t allocated_bytes(int fd);
+Result<void> write_all(int fd, std::span<const std::byte> bytes, std::uint64_t offset);
+
+}  // namespace spore::memory
