@@ -218,6 +218,7 @@ void LocalHost::release(SporeId spore) {
     spores_.erase(at);
   }
   pool_.forget(capture->ram);
+  shelf_.keep_working_set(capture->ram);
 }
 
 MachineId LocalHost::add(Running machine) {

@@ -1,12 +1,9 @@
 // Saving. Loading is in spore_shelf_load.cc.
 #include "session/spore_shelf.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <utility>
 
@@ -24,42 +21,30 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using memory::kPageSize;
 
-// The pages in which the file that is a base may have something other than zeros.
-Result<std::vector<std::uint32_t>> pages_with_data(const memory::RamImage& base) {
-  std::vector<std::uint32_t> pages;
-  const auto size = static_cast<off_t>(base.size());
-  for (off_t at = 0; at < size;) {
-    const off_t begin = ::lseek(base.base_fd(), at, SEEK_DATA);
-    if (begin < 0 && errno == ENXIO) {
-      break;
-    }
-    const off_t end = begin < 0 ? -1 : ::lseek(base.base_fd(), begin, SEEK_HOLE);
-    if (end < 0) {
-      return fail(Error::from_errno(errno, "finding the pages of a captured machine's RAM"));
-    }
-    constexpr auto kPage = static_cast<off_t>(kPageSize);
-    for (off_t page = begin / kPage; page < (end + kPage - 1) / kPage; ++page) {
-      pages.push_back(static_cast<std::uint32_t>(page));
-    }
-    at = end;
+// A spore on top of so many others is written whole: each is opened when it is loaded.
+constexpr std::size_t kMaxLayers = 32;
+
+std::size_t depth_of(const snapshot::SporeDirectory& spore) {
+  std::size_t depth = 1;
+  for (const auto* at = spore.parent().get(); at != nullptr; at = at->parent().get()) {
+    ++depth;
   }
-  return pages;
+  return depth;
 }
 
-// All pages of `image` that are not known to be zero, ascending.
+// All pages of `image` that may not be zero, ascending.
 Result<std::vector<std::uint32_t>> pages_of(const memory::RamImage& image) {
-  const memory::RamImage* base = &image;
-  while (base->parent()) {
-    base = base->parent().get();
+  std::vector<std::uint32_t> pages;
+  for (const memory::RamImage* at = &image; at != nullptr; at = at->parent().get()) {
+    const auto before = static_cast<std::ptrdiff_t>(pages.size());
+    SPORE_TRY(at->for_each_own_page(
+        [&pages](std::uint32_t page, std::span<const std::byte>) -> Result<void> {
+          pages.push_back(page);
+          return {};
+        }));
+    std::inplace_merge(pages.begin(), pages.begin() + before, pages.end());
   }
-  SPORE_ASSIGN(std::vector<std::uint32_t> pages, pages_with_data(*base));
-  if (base != &image) {
-    const auto in_base = static_cast<std::ptrdiff_t>(pages.size());
-    image.for_each_difference(
-        *base, [&](std::size_t page) { pages.push_back(static_cast<std::uint32_t>(page)); });
-    std::inplace_merge(pages.begin(), pages.begin() + in_base, pages.end());
-    pages.erase(std::unique(pages.begin(), pages.end()), pages.end());
-  }
+  pages.erase(std::unique(pages.begin(), pages.end()), pages.end());
   return pages;
 }
 
@@ -138,7 +123,7 @@ std::optional<SporeShelf::OnDisk> SporeShelf::find_on_disk(const memory::RamImag
     if (found) {
       const auto there = snapshot::SporeDirectory::open(found->path);
       if (there && (*there)->id() == found->id) {
-        return found;
+        return depth_of(**there) < kMaxLayers ? found : std::nullopt;
       }
     }
   }
@@ -180,6 +165,7 @@ Result<snapshot::WrittenRam> SporeShelf::write_ram(snapshot::SporeWriter& writer
   } else {
     SPORE_ASSIGN(ram.pages, pages_of(image));
   }
+  SPORE_TRY(image.ensure(ram.pages));
   const auto start = Clock::now();
   SPORE_ASSIGN(auto written, writer.write_ram(ram));
   saved.ram_us = base::microseconds_since(start);

@@ -33,6 +33,8 @@ snapshot::Platform platform_on(const vm::GuestPlatform& host);
 
 class SporeShelf {
  public:
+  using ImagePtr = std::shared_ptr<const memory::RamImage>;
+
   Result<SavedSpore> save(const CapturedMachine& machine, const SaveOrder& order,
                           const vm::GuestPlatform& host);
 
@@ -46,8 +48,10 @@ class SporeShelf {
   Result<Loaded> load(const std::string& path, const LoadOptions& options,
                       const vm::GuestPlatform& host);
 
+  // Writes what its first machine touched first beside the spore that has this RAM, once.
+  void keep_working_set(const ImagePtr& image);
+
  private:
-  using ImagePtr = std::shared_ptr<const memory::RamImage>;
   // A spore on disk whose own RAM is this image.
   struct OnDisk {
     std::weak_ptr<const memory::RamImage> image;
@@ -92,11 +96,12 @@ class SporeShelf {
                                          const std::optional<OnDisk>& below, bool flat,
                                          SavedSpore& saved);
 
-  Result<std::shared_ptr<const vm::Capture>> restore(const snapshot::SporeDirectory& directory,
-                                                     const LoadOptions& options,
-                                                     std::string& backing);
+  Result<std::shared_ptr<const vm::Capture>> restore(
+      const std::shared_ptr<const snapshot::SporeDirectory>& spore, const LoadOptions& options,
+      std::string& backing);
   Result<std::vector<std::string>> find_images(const snapshot::SporeDirectory& directory);
-  Result<ImagePtr> load_ram(const snapshot::SporeDirectory& directory, const LoadOptions& options,
+  Result<ImagePtr> load_ram(const std::shared_ptr<const snapshot::SporeDirectory>& spore,
+                            const std::string& sha256, const LoadOptions& options,
                             std::string& backing);
 
   std::mutex mutex_;

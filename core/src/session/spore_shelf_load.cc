@@ -1,29 +1,22 @@
 // Loading. Hostile bytes: everything in the directory of a spore.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <chrono>
 #include <utility>
 
 #include "base/clock.h"
-#include "base/files.h"
-#include "base/parallel.h"
 #include "image/kernel.h"
 #include "isa/board.h"
+#include "session/ram_loader.h"
 #include "session/spore_shelf.h"
-#include "snapshot/chunk.h"
 #include "snapshot/document.h"
-#include "snapshot/proof.h"
 
 namespace spore::session {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using memory::kPageSize;
 
 Result<vm::VmState> parse_vm_section(const snapshot::SporeDirectory& directory) {
   const std::string what = fmt::format("section vm of {}", directory.path());
@@ -57,43 +50,55 @@ Result<std::vector<std::string>> SporeShelf::find_images(
   return paths;
 }
 
-Result<SporeShelf::ImagePtr> SporeShelf::load_ram(const snapshot::SporeDirectory& directory,
-                                                  const LoadOptions& /*options*/,
-                                                  std::string& backing) {
-  const std::string& sha256 =
-      directory.manifest().sections.at(std::string(snapshot::kRamSection)).sha256;
+// The section `sha256`, which belongs to `spore` or to a parent of it.
+Result<SporeShelf::ImagePtr> SporeShelf::load_ram(
+    const std::shared_ptr<const snapshot::SporeDirectory>& spore, const std::string& sha256,
+    const LoadOptions& options, std::string& backing) {
   if (auto shared = find_in_memory(sha256)) {
     backing = "shared";
     return shared;
   }
-  SPORE_ASSIGN(const auto section, directory.ram_section());
-  SPORE_ASSIGN(base::UniqueFd file, memory::create_memory_file(section.size));
-  SPORE_TRY(base::parallel_for(section.chunks.size(), [&](std::size_t i) -> Result<void> {
-    const snapshot::ChunkRef& chunk = section.chunks[i];
-    const std::string what = directory.describe(chunk);
-    std::vector<std::byte> content(chunk.pages.count() * kPageSize);
-    SPORE_ASSIGN(
-        const std::string path,
-        directory.find(snapshot::kChunksFolder, snapshot::chunk_file_name(chunk.sha256), what));
-    SPORE_TRY(snapshot::read_chunk(path, chunk.sha256, content, what));
-    const std::byte* from = content.data();
-    for (std::size_t page = 0; page < snapshot::kPagesInChunk; ++page) {
-      if (chunk.pages.contains(page)) {
-        const auto at = static_cast<off_t>(chunk.chunk * snapshot::kChunkBytes + page * kPageSize);
-        if (::pwrite(file.get(), from, kPageSize, at) != static_cast<ssize_t>(kPageSize)) {
-          return fail(Error::from_errno(errno, "reading a spore's RAM"));
-        }
-        from += kPageSize;
-      }
+  SPORE_ASSIGN(const auto section, spore->ram_section(sha256));
+  ImagePtr below;
+  if (!section.base.empty()) {
+    if (spore->owner_of_ram(section.base) == nullptr) {
+      // Also what ends a chain that is longer than that of the parents.
+      return fail(
+          ErrorCode::kCorrupt,
+          fmt::format("loading the spore {}: its RAM is a layer on {}, which no parent of it "
+                      "has",
+                      spore->path(), section.base));
     }
-    return {};
-  }));
-  backing = "memory";
-  return memory::RamImage::flat(std::move(file), section.size);
+    SPORE_ASSIGN(below, load_ram(spore, section.base, options, backing));
+  }
+  SPORE_ASSIGN(const auto* known, digests());
+  const bool is_layer = below != nullptr;
+  SPORE_ASSIGN(auto loaded,
+               load_own_ram(spore, sha256, section, std::move(below),
+                            options.flat ? std::string_view(known->key()) : std::string_view()));
+  if (!is_layer) {
+    backing = loaded.backing;
+  }
+  if (const snapshot::SporeDirectory* owner = spore->owner_of_ram(sha256)) {
+    remember(loaded.image, {{}, owner->path(), owner->id(), sha256});
+  }
+  return std::move(loaded.image);
+}
+
+void SporeShelf::keep_working_set(const ImagePtr& image) {
+  const auto where = image->working_set() ? find_on_disk(*image) : std::nullopt;
+  if (!where || where->image.lock() != image) {
+    return;
+  }
+  if (const auto owner = snapshot::SporeDirectory::open(where->path)) {
+    session::keep_working_set(**owner, *image);
+  }
 }
 
 Result<std::shared_ptr<const vm::Capture>> SporeShelf::restore(
-    const snapshot::SporeDirectory& directory, const LoadOptions& options, std::string& backing) {
+    const std::shared_ptr<const snapshot::SporeDirectory>& spore, const LoadOptions& options,
+    std::string& backing) {
+  const snapshot::SporeDirectory& directory = *spore;
   const snapshot::Manifest& manifest = directory.manifest();
   auto capture = std::make_shared<vm::Capture>();
   SPORE_ASSIGN(capture->config.images, find_images(directory));
@@ -106,7 +111,9 @@ Result<std::shared_ptr<const vm::Capture>> SporeShelf::restore(
   }
   SPORE_ASSIGN(capture->state, parse_vm_section(directory));
   capture->generation = manifest.generation;
-  SPORE_ASSIGN(capture->ram, load_ram(directory, options, backing));
+  SPORE_ASSIGN(capture->ram,
+               load_ram(spore, manifest.sections.at(std::string(snapshot::kRamSection)).sha256,
+                        options, backing));
   return capture;
 }
 
@@ -186,13 +193,8 @@ Result<SporeShelf::Loaded> SporeShelf::load_anew(const std::string& path,
   }
   Loaded loaded;
   SPORE_ASSIGN(loaded.agent_section, directory->section(snapshot::kAgentSection));
-  SPORE_ASSIGN(loaded.machine.capture, restore(*directory, options, loaded.spore.backing));
+  SPORE_ASSIGN(loaded.machine.capture, restore(directory, options, loaded.spore.backing));
   loaded.machine.kernel.sha256 = manifest.platform.kernel_sha256;
-  remember(loaded.machine.capture->ram,
-           {{},
-            directory->path(),
-            directory->id(),
-            manifest.sections.at(std::string(snapshot::kRamSection)).sha256});
   loaded.spore.id = directory->id();
   loaded.spore.path = directory->path();
   loaded.spore.parent = manifest.parent;

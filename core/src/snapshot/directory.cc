@@ -92,10 +92,14 @@ Result<void> SporeDirectory::open_parent(std::size_t depth) {
 
 Result<std::string> SporeDirectory::section(std::string_view name) const {
   const SectionRef& ref = manifest_.sections.at(std::string(name));
-  const std::string what = fmt::format("section {} of {}", name, path_);
-  SPORE_ASSIGN(const std::string path, find(kSectionsFolder, ref.sha256 + ".json", what));
+  return read_section(ref.sha256, fmt::format("section {} of {}", name, path_));
+}
+
+Result<std::string> SporeDirectory::read_section(const std::string& sha256,
+                                                 const std::string& what) const {
+  SPORE_ASSIGN(const std::string path, find(kSectionsFolder, sha256 + ".json", what));
   SPORE_ASSIGN(std::string bytes, base::read_file(path, kMaxSectionBytes));
-  if (bytes.size() != ref.bytes || digest_of(bytes) != ref.sha256) {
+  if (digest_of(bytes) != sha256) {
     return fail(ErrorCode::kCorrupt,
                 fmt::format("reading {} ({}): its bytes are not what the manifest says: take the "
                             "spore from where it came again",
@@ -104,10 +108,10 @@ Result<std::string> SporeDirectory::section(std::string_view name) const {
   return bytes;
 }
 
-Result<RamSection> SporeDirectory::ram_section() const {
-  SPORE_ASSIGN(const std::string bytes, section(kRamSection));
-  return parse_ram_section(bytes, manifest_.platform.memory_bytes,
-                           fmt::format("section {} of {}", kRamSection, path_));
+Result<RamSection> SporeDirectory::ram_section(const std::string& sha256) const {
+  const std::string what = fmt::format("section {} of {}", kRamSection, path_);
+  SPORE_ASSIGN(const std::string bytes, read_section(sha256, what));
+  return parse_ram_section(bytes, manifest_.platform.memory_bytes, what);
 }
 
 const SporeDirectory* SporeDirectory::owner_of_ram(std::string_view sha256) const {

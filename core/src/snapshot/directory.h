@@ -37,7 +37,8 @@ class SporeDirectory {
 
   // The bytes of a section, which are what the manifest says.
   [[nodiscard]] Result<std::string> section(std::string_view name) const;
-  [[nodiscard]] Result<RamSection> ram_section() const;
+  // A ram section by its digest: this spore's, or one below it.
+  [[nodiscard]] Result<RamSection> ram_section(const std::string& sha256) const;
   // The nearest of this spore and its parents that has the ram section `sha256` as its own.
   [[nodiscard]] const SporeDirectory* owner_of_ram(std::string_view sha256) const;
 
@@ -52,6 +53,8 @@ class SporeDirectory {
  private:
   SporeDirectory(std::string path, std::string id, Manifest manifest)
       : path_(std::move(path)), id_(std::move(id)), manifest_(std::move(manifest)) {}
+  [[nodiscard]] Result<std::string> read_section(const std::string& sha256,
+                                                 const std::string& what) const;
   static Result<std::shared_ptr<SporeDirectory>> open_one(const std::string& path);
   Result<void> open_parent(std::size_t depth);
 
