@@ -41,7 +41,8 @@ void Waiter::await_end() {
 
 std::shared_ptr<const vm::Capture> capture_micro_guest(vm::Hypervisor& hypervisor,
                                                        std::uint64_t memory_bytes,
-                                                       std::uint32_t written_pages) {
+                                                       std::uint32_t written_pages,
+                                                       std::string_view content) {
   testing::MicroGuest guest = testing::make_micro_guest(hypervisor, kProgram);
   vm::Capture capture;
   capture.config = {memory_bytes, 1, {}};
@@ -54,6 +55,10 @@ std::shared_ptr<const vm::Capture> capture_micro_guest(vm::Hypervisor& hyperviso
   testing::load_micro_guest(ram->memory(), kProgram, unused);
   for (std::uint64_t page = 0; page < written_pages; ++page) {
     SPORE_CHECK(ram->memory().store((kFirstWrittenPage + page) * 4096 + 8, page));
+  }
+  if (!content.empty()) {
+    const auto* bytes = reinterpret_cast<const std::byte*>(content.data());
+    SPORE_CHECK(ram->memory().write(kContentAt, {bytes, content.size()}));
   }
   capture.ram = ram->capture().value();
   return std::make_shared<const vm::Capture>(std::move(capture));

@@ -34,10 +34,13 @@ class Waiter final : public vm::VmObserver {
 // The first page that the guest writes to.
 inline constexpr std::uint64_t kFirstWrittenPage = 16 * kMiB / 4096;
 
-// A machine about to write to `written_pages` pages and to power off.
+// A machine about to write to `written_pages` pages and to power off. `content` lies in its RAM
+// from kContentAt on.
+inline constexpr std::uint64_t kContentAt = 64 * kMiB;
 std::shared_ptr<const vm::Capture> capture_micro_guest(vm::Hypervisor& hypervisor,
                                                        std::uint64_t memory_bytes,
-                                                       std::uint32_t written_pages = 0);
+                                                       std::uint32_t written_pages = 0,
+                                                       std::string_view content = {});
 // Another generation of it.
 Generation child_of(const vm::Capture& capture);
 

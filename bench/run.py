@@ -15,6 +15,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import disks
 import resets
 import spore
 
@@ -227,6 +228,40 @@ def nest_resets(qemu: float) -> list[Row]:
     ]
 
 
+def disk() -> list[Row]:
+    """Spores on disk: micro guests natively, an idle Linux machine in the nest."""
+    got = disks.measure(BIN)
+    rows = [
+        at_most("fork on disk, each of 1000", "host", got.fork * 1e3, "ms", 1),
+        at_most("  RAM that they wrote", "host", got.fork_ram_bytes, "bytes", 0),
+        at_most("idle 512 MiB Linux, packed", "nest", got.idle / MIB, "MiB", 26e6 / MIB),
+    ]
+    if got.resume is None:
+        return rows
+    sizes = sorted(got.resume)
+    large, small = got.resume[sizes[-1]], got.resume[sizes[0]]
+    allowed = got.zstd + got.sha256
+    rows += [
+        *(
+            Row(f"resume from the flat backing, {size} MiB", "native", got.resume[size] * 1e3, "ms")
+            for size in sizes
+        ),
+        at_most(f"resume, {sizes[-1]} MiB / {sizes[0]} MiB", "native", large / small, "x", 1.3),
+        at_most(
+            "lazy resume, chunks loaded / touched",
+            "native",
+            got.lazy_loaded / got.lazy_touched,
+            "x",
+            1.2,
+        ),
+        Row("RAM to disk", "native", got.content / MIB / got.save, "MiB/s"),
+        Row("  zstd -T0 of the same", "native", got.content / MIB / got.zstd, "MiB/s"),
+        Row("  SHA-256 on all cores", "native", got.content / MIB / got.sha256, "MiB/s"),
+        at_least("speed of what zstd and SHA-256 allow", "native", allowed / got.save, "x", 0.7),
+    ]
+    return rows
+
+
 def qemu_restores() -> list[float]:
     kernels = sorted(Path("/boot").glob("vmlinuz-*"), key=lambda path: path.stat().st_mtime)
     script = [
@@ -261,7 +296,7 @@ def table(rows: list[Row]) -> str:
 def main() -> None:
     os.environ.setdefault("SPORE_BIN", str(BIN / "spore"))
     print(f"{platform.platform()}, {os.cpu_count()} CPUs")
-    rows = native() + native_resets() + nest()
+    rows = native() + native_resets() + disk() + nest()
     print(table(rows))
     written = ROOT / "build" / "bench.json"
     partial = written.with_suffix(".partial")
