@@ -133,9 +133,7 @@ Result<std::vector<Child>> find_children(const FanoutOptions& options) {
 class Fanout {
  public:
   Fanout(const FanoutOptions& options, Session& session, std::optional<Milliseconds> bound)
-      : options_(options),
-        session_(session),
-        deadline_(bound ? std::optional(SteadyClock::now() + *bound) : std::nullopt) {}
+      : options_(options), session_(session), bound_(bound) {}
 
   std::vector<Outcome> run(const std::vector<Child>& children);
 
@@ -146,7 +144,7 @@ class Fanout {
 
   const FanoutOptions& options_;
   Session& session_;
-  const std::optional<SteadyClock::time_point> deadline_;
+  const std::optional<Milliseconds> bound_;  // of each, from when it runs
   std::mutex output_mutex_;
 };
 
@@ -205,11 +203,12 @@ Result<std::shared_ptr<Process>> Fanout::start(const Spore& spore, Machine& mach
 
 Outcome Fanout::follow(Process& process, const std::string& name) {
   MarkedOutput output(output_mutex_, name, options_.json);
+  const auto start = SteadyClock::now();
   for (;;) {
     std::optional<Milliseconds> left;
-    if (deadline_) {
-      left = std::max(std::chrono::duration_cast<Milliseconds>(*deadline_ - SteadyClock::now()),
-                      Milliseconds{0});
+    if (bound_) {
+      const auto passed = std::chrono::duration_cast<Milliseconds>(SteadyClock::now() - start);
+      left = std::max(*bound_ - passed, Milliseconds{0});
     }
     const auto event = process.next_event(left);
     if (!event || (left && left->count() == 0)) {
@@ -270,11 +269,9 @@ void add_fanout_command(CLI::App& app, Context& context) {
   command
       ->add_option("-n,--count", options->count, "Of one spore: so many children, made on the spot")
       ->check(CLI::Range(1U, kMaxChildren));
-  command->add_option("--parallel", options->parallel, "So many at a time (alone: all of them)")
-      ->expected(0, 1)
-      ->default_str("0")
-      ->check(CLI::Range(0U, kMaxChildren));
-  command->add_option("--for", options->bound, "End them after this time, such as 20s");
+  command->add_flag("--parallel{0}", options->parallel,
+                    "All at the same time; --parallel=N: N at a time (default: one)");
+  command->add_option("--for", options->bound, "End each after it ran for this time, such as 20s");
   command->add_option("--engine", options->engine, "auto, kvm or nest")
       ->check(CLI::IsMember({"auto", "kvm", "nest"}));
   command->add_flag("--json", options->json,

@@ -48,7 +48,7 @@ def test_fanout_marks_whose_line_it_is(command: Command, warm: Path) -> None:
 
 
 def test_fanout_ends_after_a_time_and_tells_in_json(command: Command, warm: Path) -> None:
-    done = command("fanout", warm, "--count", "2", "--parallel", "2", "--for", "1s", "--json")
+    done = command("fanout", warm, "--count", "2", "--parallel=2", "--for", "10s", "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["failed"] == 0
@@ -130,24 +130,31 @@ def test_a_capture_that_never_came_is_told(command: Command, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
+def _files_to_change(spore: Path) -> list[Path]:
+    """Every file that a restore believes; of the chunks the one with the kernel's text, at 16 MiB,
+    which every machine touches."""
+    sections = json.loads((spore / "manifest.json").read_text())["sections"]
+    ram = json.loads((spore / "sections" / f"{sections['ram']['sha256']}.json").read_text())
+    (text,) = [chunk["sha256"] for chunk in ram["chunks"] if chunk["chunk"] == 8]
+    return [
+        spore / "manifest.json",
+        spore / "manifest.sha256",
+        *sorted((spore / "sections").iterdir()),
+        spore / "chunks" / f"{text}.zst",
+    ]
+
+
 def test_one_changed_byte_is_refused_by_name(command: Command, warm: Path, tmp_path: Path) -> None:
     copied = tmp_path / "copy"
     subprocess.run(["cp", "-r", warm, copied], check=True)
-    (copied / "ram.img").unlink()
-    for path in sorted(copied.rglob("*")):
-        if not path.is_file() or path.name in ("ram.proof", "working-set.json"):
-            continue
-        if path.parent.name == "chunks" and path != sorted(path.parent.iterdir())[0]:
-            continue  # one of them stands for all
+    for path in _files_to_change(copied):
         content = path.read_bytes()
         changed = bytearray(content)
         changed[len(changed) // 2] ^= 1
-        path.chmod(0o644)
         path.write_bytes(changed)
-        # A machine that touches all of its memory touches the changed page.
-        done = command("run", "--from", copied, "--", "sh", "-c", "cat /dev/mem > /dev/null; true")
+        done = command("run", "--from", copied, "--", "true")
         assert done.returncode == _OWN_ERROR, path
-        assert path.name.removesuffix(".zst") in done.stderr, (path, done.stderr)
+        assert path.stem in done.stderr, done.stderr
         path.write_bytes(content)
     assert command("run", "--from", copied, "--", "true").returncode == 0
 
