@@ -23,6 +23,9 @@ inline constexpr const char* kFlatFile = "ram.img";
 inline constexpr const char* kFlatProofFile = "ram.proof";
 inline constexpr const char* kWorkingSetFile = "working-set.json";
 
+// Of a spore that can be opened.
+inline constexpr std::size_t kMaxParents = 64;
+
 class SporeDirectory {
  public:
   static Result<std::shared_ptr<const SporeDirectory>> open(const std::string& path);
@@ -34,6 +37,9 @@ class SporeDirectory {
   [[nodiscard]] const std::shared_ptr<const SporeDirectory>& parent() const noexcept {
     return parent_;
   }
+
+  // How many parents it has.
+  [[nodiscard]] std::size_t depth() const noexcept { return parent_ ? parent_->depth() + 1 : 0; }
 
   // The bytes of a section, which are what the manifest says.
   [[nodiscard]] Result<std::string> section(std::string_view name) const;
