@@ -36,6 +36,52 @@ Result<vm::VmState> parse_vm_section(const snapshot::SporeDirectory& directory) 
   return state;
 }
 
+// The pages of `section`, of `directory` or its parents, into `file`.
+Result<void> read_pages(const snapshot::SporeDirectory& directory,
+                        const snapshot::RamSection& section, int file) {
+  return base::parallel_for(section.chunks.size(), [&](std::size_t i) -> Result<void> {
+    const snapshot::ChunkRef& chunk = section.chunks[i];
+    const std::string what = directory.describe(chunk);
+    std::vector<std::byte> content(chunk.pages.count() * kPageSize);
+    SPORE_ASSIGN(
+        const std::string path,
+        directory.find(snapshot::kChunksFolder, snapshot::chunk_file_name(chunk.sha256), what));
+    SPORE_TRY(snapshot::read_chunk(path, chunk.sha256, content, what));
+    const std::byte* from = content.data();
+    for (std::size_t page = 0; page < snapshot::kPagesInChunk; ++page) {
+      if (chunk.pages.contains(page)) {
+        const auto at = static_cast<off_t>(chunk.chunk * snapshot::kChunkBytes + page * kPageSize);
+        if (::pwrite(file, from, kPageSize, at) != static_cast<ssize_t>(kPageSize)) {
+          return fail(Error::from_errno(errno, "reading a spore's RAM"));
+        }
+        from += kPageSize;
+      }
+    }
+    return {};
+  });
+}
+
+// All layers of RAM, the lowest first. Each is named by the digest of its own bytes, which names
+// the one below: they cannot go in a circle.
+Result<void> read_layers(const snapshot::SporeDirectory& directory,
+                         const snapshot::RamSection& section, int file) {
+  if (!section.base.empty()) {
+    const snapshot::SporeDirectory* owner = directory.owner_of_ram(section.base);
+    if (owner == nullptr) {
+      return fail(snapshot::not_such_a_document(
+          fmt::format("section ram of {}", directory.path()),
+          fmt::format("it is a layer on {}, which is no parent's RAM", section.base)));
+    }
+    SPORE_ASSIGN(const auto below, owner->ram_section());
+    if (below.size != section.size) {
+      return fail(snapshot::not_such_a_document(fmt::format("section ram of {}", directory.path()),
+                                                "its base has another size"));
+    }
+    SPORE_TRY(read_layers(*owner, below, file));
+  }
+  return read_pages(directory, section, file);
+}
+
 }  // namespace
 
 Result<std::vector<std::string>> SporeShelf::find_images(
@@ -61,26 +107,7 @@ Result<SporeShelf::ImagePtr> SporeShelf::load_ram(const snapshot::SporeDirectory
                                                   std::string& backing) {
   SPORE_ASSIGN(const auto section, directory.ram_section());
   SPORE_ASSIGN(base::UniqueFd file, memory::create_memory_file(section.size));
-  SPORE_TRY(base::parallel_for(section.chunks.size(), [&](std::size_t i) -> Result<void> {
-    const snapshot::ChunkRef& chunk = section.chunks[i];
-    const std::string what = directory.describe(chunk);
-    std::vector<std::byte> content(chunk.pages.count() * kPageSize);
-    SPORE_ASSIGN(
-        const std::string path,
-        directory.find(snapshot::kChunksFolder, snapshot::chunk_file_name(chunk.sha256), what));
-    SPORE_TRY(snapshot::read_chunk(path, chunk.sha256, content, what));
-    const std::byte* from = content.data();
-    for (std::size_t page = 0; page < snapshot::kPagesInChunk; ++page) {
-      if (chunk.pages.contains(page)) {
-        const auto at = static_cast<off_t>(chunk.chunk * snapshot::kChunkBytes + page * kPageSize);
-        if (::pwrite(file.get(), from, kPageSize, at) != static_cast<ssize_t>(kPageSize)) {
-          return fail(Error::from_errno(errno, "reading a spore's RAM"));
-        }
-        from += kPageSize;
-      }
-    }
-    return {};
-  }));
+  SPORE_TRY(read_layers(directory, section, file.get()));
   backing = "memory";
   return memory::RamImage::flat(std::move(file), section.size);
 }
