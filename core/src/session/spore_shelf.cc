@@ -134,12 +134,16 @@ std::optional<SporeShelf::OnDisk> SporeShelf::find_on_disk(const memory::RamImag
         found = known->second;
       }
     }
+    if (!found) {
+      continue;
+    }
     // It may have been removed meanwhile, or another put in its place.
-    if (found) {
-      const auto there = snapshot::SporeDirectory::open(found->path);
-      if (there && (*there)->id() == found->id) {
-        return found;
-      }
+    const auto there = snapshot::SporeDirectory::open(found->path);
+    if (!there || (*there)->id() != found->id) {
+      const std::lock_guard lock(mutex_);
+      on_disk_.erase(at);
+    } else if ((*there)->depth() < snapshot::kMaxParents) {
+      return found;
     }
   }
   return std::nullopt;
