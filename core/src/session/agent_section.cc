@@ -22,14 +22,14 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Exited, code, signal, out_of_memory)
 
 namespace spore::session {
 
+// In the namespace of its type, where the library looks for it.
+NLOHMANN_JSON_SERIALIZE_ENUM(ProcessRecord::Phase, {{ProcessRecord::Phase::kStarting, "starting"},
+                                                    {ProcessRecord::Phase::kRunning, "running"},
+                                                    {ProcessRecord::Phase::kOver, "over"}})
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ProcessRecord::OutputWindow, unacknowledged, taken)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ProcessRecord::InputWindow, credit, closed)
 
 namespace {
-
-NLOHMANN_JSON_SERIALIZE_ENUM(ProcessRecord::Phase, {{ProcessRecord::Phase::kStarting, "starting"},
-                                                    {ProcessRecord::Phase::kRunning, "running"},
-                                                    {ProcessRecord::Phase::kOver, "over"}})
 
 nlohmann::json to_json(const ProcessEvent& event) {
   if (const auto* output = std::get_if<Output>(&event)) {
@@ -127,6 +127,12 @@ bool makes_sense(const ProcessRecord& record) {
     const auto* output = std::get_if<Output>(&event);
     waiting += output != nullptr ? output->data.size() : 0;
   }
+  const bool ends =
+      std::all_of(record.events.begin(), record.events.end(), [](const ProcessEvent& event) {
+        const auto* lost = std::get_if<Lost>(&event);
+        return lost == nullptr || (lost->end.reason >= EndReason::kPoweredOff &&
+                                   lost->end.reason <= EndReason::kPutBack);
+      });
   const bool windows = std::all_of(record.output.begin(), record.output.end(),
                                    [](const ProcessRecord::OutputWindow& window) {
                                      return window.unacknowledged <= wire::kStreamWindow &&
@@ -136,13 +142,15 @@ bool makes_sense(const ProcessRecord& record) {
                                    [](const ProcessRecord::InputWindow& window) {
                                      return window.credit <= wire::kStreamWindow;
                                    });
-  return windows && credits && waiting <= record.output.size() * wire::kStreamWindow;
+  return ends && windows && credits && waiting <= record.output.size() * wire::kStreamWindow;
 }
 
 }  // namespace
 
 std::string write_agent_section(const AgentSnapshot& snapshot) {
-  return snapshot::to_document(AgentSection{wire::kAgentProtocolVersion, snapshot});
+  // The messages in it are the guest's, and no UTF-8 if it likes.
+  return nlohmann::json(AgentSection{wire::kAgentProtocolVersion, snapshot})
+      .dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace);
 }
 
 Result<AgentSnapshot> read_agent_section(std::string_view bytes, std::string_view what) {
@@ -155,8 +163,11 @@ Result<AgentSnapshot> read_agent_section(std::string_view bytes, std::string_vie
                             what, version.dump(), wire::kAgentProtocolVersion));
   }
   SPORE_ASSIGN(AgentSection section, snapshot::from_document<AgentSection>(bytes, what));
+  if (section.snapshot.next_id == 0) {
+    return fail(snapshot::not_such_a_document(what, "its next process cannot be 0"));
+  }
   for (const auto& [id, record] : section.snapshot.processes) {
-    if (id >= section.snapshot.next_id || !makes_sense(record)) {
+    if (id == 0 || id >= section.snapshot.next_id || !makes_sense(record)) {
       return fail(snapshot::not_such_a_document(
           what, fmt::format("process {} cannot be in that state", id)));
     }

@@ -23,14 +23,7 @@ using memory::kPageSize;
 
 // A spore on top of so many others is written whole: each is opened when it is loaded.
 constexpr std::size_t kMaxLayers = 32;
-
-std::size_t depth_of(const snapshot::SporeDirectory& spore) {
-  std::size_t depth = 1;
-  for (const auto* at = spore.parent().get(); at != nullptr; at = at->parent().get()) {
-    ++depth;
-  }
-  return depth;
-}
+static_assert(kMaxLayers < snapshot::kMaxParents);
 
 // All pages of `image` that may not be zero, ascending.
 Result<std::vector<std::uint32_t>> pages_of(const memory::RamImage& image) {
@@ -119,12 +112,16 @@ std::optional<SporeShelf::OnDisk> SporeShelf::find_on_disk(const memory::RamImag
         found = known->second;
       }
     }
+    if (!found) {
+      continue;
+    }
     // It may have been removed meanwhile, or another put in its place.
-    if (found) {
-      const auto there = snapshot::SporeDirectory::open(found->path);
-      if (there && (*there)->id() == found->id) {
-        return depth_of(**there) < kMaxLayers ? found : std::nullopt;
-      }
+    const auto there = snapshot::SporeDirectory::open(found->path);
+    if (!there || (*there)->id() != found->id) {
+      const std::lock_guard lock(mutex_);
+      on_disk_.erase(at);
+    } else if ((*there)->depth() < kMaxLayers) {
+      return found;
     }
   }
   return std::nullopt;

@@ -54,7 +54,8 @@ Result<std::vector<std::string>> SporeShelf::find_images(
 Result<SporeShelf::ImagePtr> SporeShelf::load_ram(
     const std::shared_ptr<const snapshot::SporeDirectory>& spore, const std::string& sha256,
     const LoadOptions& options, std::string& backing) {
-  if (auto shared = find_in_memory(sha256)) {
+  auto shared = find_in_memory(sha256);
+  if (shared && shared->size() == spore->manifest().platform.memory_bytes) {
     backing = "shared";
     return shared;
   }
@@ -63,11 +64,9 @@ Result<SporeShelf::ImagePtr> SporeShelf::load_ram(
   if (!section.base.empty()) {
     if (spore->owner_of_ram(section.base) == nullptr) {
       // Also what ends a chain that is longer than that of the parents.
-      return fail(
-          ErrorCode::kCorrupt,
-          fmt::format("loading the spore {}: its RAM is a layer on {}, which no parent of it "
-                      "has",
-                      spore->path(), section.base));
+      return fail(snapshot::not_such_a_document(
+          fmt::format("section ram of {}", spore->path()),
+          fmt::format("it is a layer on {}, which is no parent's RAM", section.base)));
     }
     SPORE_ASSIGN(below, load_ram(spore, section.base, options, backing));
   }

@@ -40,6 +40,14 @@ Result<std::string> compress(std::span<const std::byte> content) {
   return packed;
 }
 
+// One frame and nothing else. The library would also take several, skippable ones, and those of its
+// first versions, whose decoders nobody looks at any more.
+bool is_one_frame(std::string_view packed) {
+  constexpr std::string_view kMagic("\x28\xb5\x2f\xfd", 4);  // RFC 8878, 3.1.1
+  return packed.starts_with(kMagic) &&
+         ZSTD_findFrameCompressedSize(packed.data(), packed.size()) == packed.size();
+}
+
 tl::unexpected<Error> damaged(std::string_view what, const std::string& path,
                               std::string_view why) {
   return fail(
@@ -79,6 +87,9 @@ Result<void> read_chunk(const std::string& path, std::string_view sha256,
     return packed.error().code() == ErrorCode::kInvalidArgument
                ? damaged(what, path, "it is no chunk file")
                : fail(packed.error().with_context(fmt::format("reading {}", what)));
+  }
+  if (!is_one_frame(*packed)) {
+    return damaged(what, path, "it is no zstd frame, or not one alone");
   }
   const std::size_t size =
       ZSTD_decompress(content.data(), content.size(), packed->data(), packed->size());

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/digest.h"
@@ -14,7 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kMaxParents = 64;
 constexpr std::size_t kMaxPathBytes = 4096;
 
 std::string digest_of(std::string_view bytes) {
@@ -72,8 +72,20 @@ Result<void> SporeDirectory::open_parent(std::size_t depth) {
   if (!hint) {
     return fail(hint.error().with_context(fmt::format("finding the parent of {}", path_)));
   }
-  // Relative to the spore, so that the two can be moved together.
-  const std::string where = (fs::path(path_) / *hint).lexically_normal().string();
+  if (hint->empty() || std::any_of(hint->begin(), hint->end(), [](char c) {
+        return static_cast<unsigned char>(c) < ' ' || c == '\x7f';
+      })) {
+    return fail(ErrorCode::kCorrupt,
+                fmt::format("finding the parent of {}: {}/{} names no directory", path_, path_,
+                            kParentFile));
+  }
+  // Relative to the spore, so that the two can be moved together. What ".." leads to is for the
+  // file system to say: the spore may have been opened by way of a symbolic link.
+  std::error_code error;
+  const std::string where = fs::weakly_canonical(fs::path(path_) / *hint, error).string();
+  if (error) {
+    return fail(Error::from_errno(error.value(), fmt::format("finding the parent of {}", path_)));
+  }
   auto parent = open_one(where);
   if (!parent) {
     return fail(parent.error().with_context(

@@ -23,6 +23,9 @@ inline constexpr const char* kFlatFile = "ram.img";
 inline constexpr const char* kFlatProofFile = "ram.proof";
 inline constexpr const char* kWorkingSetFile = "working-set.json";
 
+// Of a spore that can be opened.
+inline constexpr std::size_t kMaxParents = 64;
+
 class SporeDirectory {
  public:
   static Result<std::shared_ptr<const SporeDirectory>> open(const std::string& path);
@@ -35,10 +38,16 @@ class SporeDirectory {
     return parent_;
   }
 
+  // How many parents it has.
+  [[nodiscard]] std::size_t depth() const noexcept { return parent_ ? parent_->depth() + 1 : 0; }
+
   // The bytes of a section, which are what the manifest says.
   [[nodiscard]] Result<std::string> section(std::string_view name) const;
   // A ram section by its digest: this spore's, or one below it.
   [[nodiscard]] Result<RamSection> ram_section(const std::string& sha256) const;
+  [[nodiscard]] Result<RamSection> ram_section() const {
+    return ram_section(manifest_.sections.at(std::string(kRamSection)).sha256);
+  }
   // The nearest of this spore and its parents that has the ram section `sha256` as its own.
   [[nodiscard]] const SporeDirectory* owner_of_ram(std::string_view sha256) const;
 

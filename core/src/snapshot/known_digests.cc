@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <string_view>
 
@@ -19,14 +20,28 @@ constexpr std::size_t kMaxNoteBytes = 4096;
 
 // The note is "<digest>\n<proof>".
 std::string digest_in(std::string_view note) {
-  const std::string digest(note.substr(0, note.find('\n')));
-  return is_digest(digest) ? digest : std::string();
+  const std::size_t end = note.find('\n');
+  const std::string digest(note.substr(0, end));
+  return end != std::string_view::npos && is_digest(digest) ? digest : std::string();
+}
+
+// What is not a file may have no end, or change with no trace.
+Result<void> check_is_file(int fd, const std::string& path) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) {
+    return fail(Error::from_errno(errno, fmt::format("read {}", path)));
+  }
+  if (!S_ISREG(status.st_mode)) {
+    return fail(ErrorCode::kInvalidArgument, fmt::format("read {}: it is not a file", path));
+  }
+  return {};
 }
 
 }  // namespace
 
 Result<std::string> KnownDigests::of_file(const std::string& path) const {
   SPORE_ASSIGN(const base::UniqueFd fd, base::open_to_read(path));
+  SPORE_TRY(check_is_file(fd.get(), path));
   base::Sha256 name;
   name.update(path);
   const std::string note_path = fmt::format("{}/{}", folder_, name.finish());

@@ -11,6 +11,7 @@ namespace spore::snapshot {
 namespace {
 
 constexpr std::string_view kFormat = "spore";
+constexpr std::size_t kMaxShownVersion = 40;
 constexpr std::size_t kMaxImages = 16;
 constexpr std::size_t kMaxAnnotations = 1024;
 // Of the frequency of a guest's clock: what Linux's time keeping evens out, and what KVM takes for
@@ -97,7 +98,7 @@ Result<Manifest> parse_manifest(std::string_view bytes, std::string_view what) {
     return fail(ErrorCode::kUnavailable,
                 fmt::format("reading {}: it is of format version {}, this program reads {}: use "
                             "the program that wrote it, or capture again",
-                            what, version.dump(), kFormatVersion));
+                            what, version.dump().substr(0, kMaxShownVersion), kFormatVersion));
   }
   SPORE_ASSIGN(Manifest manifest, from_document<Manifest>(bytes, what));
   if (!manifest.parent.empty()) {

@@ -61,6 +61,25 @@ Result<void> make_directory(const std::string& path) {
   return {};
 }
 
+// What could not be read is not written. Annotations and paths may be any bytes.
+Result<std::string> readable_manifest(const Manifest& manifest, const std::string& path) {
+  std::string bytes;
+  try {
+    bytes = to_document(manifest);
+  } catch (const std::exception& error) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("writing {}: an annotation, a name or a path in it is not UTF-8: {}",
+                            path, error.what()));
+  }
+  if (bytes.size() > kMaxManifestBytes) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("writing {}: it would have {} bytes, at most {} can be: annotate less",
+                            path, bytes.size(), kMaxManifestBytes));
+  }
+  SPORE_TRY(parse_manifest(bytes, path));
+  return bytes;
+}
+
 // pwrite() of all of it.
 Result<void> write_at(int fd, const std::byte* bytes, std::size_t size, std::uint64_t offset,
                       const std::string& path) {
@@ -128,6 +147,9 @@ Result<void> rename_new(const std::string& staging, const std::string& path) {
 }
 
 Result<SporeWriter> SporeWriter::create(const std::string& path) {
+  if (path.empty() || path.find('\0') != std::string::npos) {
+    return fail(ErrorCode::kInvalidArgument, "writing a spore: its path is empty, or has a NUL");
+  }
   std::error_code error;
   const fs::path absolute = fs::absolute(path, error).lexically_normal();
   std::string final_path = (absolute.has_filename() ? absolute : absolute.parent_path()).string();
@@ -193,7 +215,12 @@ Result<SectionRef> SporeWriter::write_section(std::string_view bytes) {
   base::Sha256 hash;
   hash.update(bytes);
   SectionRef ref{hash.finish(), bytes.size()};
-  SPORE_CHECK(bytes.size() <= kMaxSectionBytes);
+  if (bytes.size() > kMaxSectionBytes) {
+    return fail(ErrorCode::kResourceExhausted,
+                fmt::format("writing a section of {}: it has {} bytes, at most {} can be: let the "
+                            "machine's processes be read from before the capture",
+                            path_, bytes.size(), kMaxSectionBytes));
+  }
   SPORE_TRY(base::write_new_file(
       fmt::format("{}/{}/{}.json", staging_, kSectionsFolder, ref.sha256), bytes));
   return ref;
@@ -231,9 +258,8 @@ Result<void> SporeWriter::write_flat(const RamToWrite& ram, const WrittenRam& wr
 }
 
 Result<std::string> SporeWriter::publish(const Manifest& manifest, const std::string& parent) {
-  const std::string bytes = to_document(manifest);
   const std::string what = fmt::format("{}/{}", staging_, kManifestFile);
-  SPORE_TRY(parse_manifest(bytes, what));  // what could not be read is not written
+  SPORE_ASSIGN(const std::string bytes, readable_manifest(manifest, what));
   base::Sha256 hash;
   hash.update(bytes);
   std::string id = hash.finish();
@@ -241,8 +267,12 @@ Result<std::string> SporeWriter::publish(const Manifest& manifest, const std::st
   SPORE_TRY(base::write_new_file(fmt::format("{}/{}", staging_, kManifestDigestFile),
                                  fmt::format("{}  {}\n", id, kManifestFile)));
   if (!manifest.parent.empty()) {
-    SPORE_TRY(base::write_new_file(fmt::format("{}/{}", staging_, kParentFile),
-                                   fs::path(parent).lexically_relative(path_).string()));
+    std::error_code error;
+    const std::string hint = fs::relative(parent, path_, error).string();
+    if (error) {
+      return fail(Error::from_errno(error.value(), fmt::format("finding the way to {}", parent)));
+    }
+    SPORE_TRY(base::write_new_file(fmt::format("{}/{}", staging_, kParentFile), hint));
   }
   SPORE_TRY(sync_all());
   SPORE_TRY(rename_new(staging_, path_));
@@ -254,8 +284,12 @@ Result<void> SporeWriter::sync_all() const {
   std::vector<std::string> paths;
   const std::string chunks = fmt::format("{}/{}", staging_, kChunksFolder);
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(chunks, error)) {
-    paths.push_back(entry.path().string());
+  for (auto entry = fs::directory_iterator(chunks, error);
+       !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    paths.push_back(entry->path().string());
+  }
+  if (error) {
+    return fail(Error::from_errno(error.value(), fmt::format("write {} to disk", chunks)));
   }
   SPORE_TRY(
       base::parallel_for(paths.size(), [&](std::size_t i) { return base::sync_path(paths[i]); }));
