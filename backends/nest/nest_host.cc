@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <map>
@@ -47,8 +48,8 @@ class ServeTransport final : public session::Transport {
 
   Result<std::size_t> read(std::span<char> buffer) override {
     auto got = stream_.read(buffer);
-    if (got) {
-      return got;
+    if (got || closed_) {
+      return got;  // or it was ended here, and the nest has no part in that
     }
     if (const auto runtime_dir = dir_of_ended_nest()) {
       return fail(got.error().code(),
@@ -59,9 +60,13 @@ class ServeTransport final : public session::Transport {
     return got;
   }
   Result<void> write(std::string_view bytes) override { return stream_.write(bytes); }
-  void close() override { stream_.close(); }
+  void close() override {
+    closed_ = true;
+    stream_.close();
+  }
 
  private:
+  std::atomic<bool> closed_ = false;
   NestAgent agent_;
   session::ProcessTransport stream_;
 };

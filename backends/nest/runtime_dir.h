@@ -1,35 +1,16 @@
 // The nest's private directory: sockets, locks, state and the console of the one nest of this user.
 // $SPORE_RUNTIME_DIR, else $XDG_RUNTIME_DIR/spore, else /tmp/spore-<uid>.
-//
-// Who can write there can take over the nest, so the directory must belong to the user and be
-// closed to everyone else; anything else is refused, not mended.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <string_view>
 
-#include "base/unique_fd.h"
+#include "base/file_lock.h"
 #include "spore/result.h"
 
 namespace spore::nest {
 
-// An exclusive lock on a file, held by the open file description: it ends with the object, or with
-// the last process that inherited the descriptor.
-class FileLock {
- public:
-  // Waits for it at most `timeout_ms` (0: does not wait); nullopt when another holds it.
-  static Result<std::optional<FileLock>> take(const std::string& path, int timeout_ms);
-  // Whether anybody holds it, without taking it. False when there is no such file.
-  static Result<bool> is_held(const std::string& path);
-
-  [[nodiscard]] int fd() const noexcept { return fd_.get(); }
-
- private:
-  explicit FileLock(base::UniqueFd fd) noexcept : fd_(std::move(fd)) {}
-
-  base::UniqueFd fd_;
-};
+using base::FileLock;
 
 class RuntimeDir {
  public:

@@ -12,5 +12,9 @@ void agent_client(std::string_view bytes);
 void remote_host(std::string_view bytes);
 // A client's side of the host protocol, into serve().
 void serve(std::string_view bytes);
+// A client's side of the monitor's protocol, into a Connection of a machine's monitor.
+void machine_monitor(std::string_view bytes);
+// A monitor's side of it, into a MonitorClient.
+void machine_client(std::string_view bytes);
 
 }  // namespace spore::fuzz

@@ -31,6 +31,8 @@ void end_on_signals();
 void add_bench_command(CLI::App& app, Context& context);
 void add_fanout_command(CLI::App& app, Context& context);
 void add_host_info_command(CLI::App& app, Context& context);
+// create, exec, cp, logs, list, rm
+void add_machine_commands(CLI::App& app, Context& context);
 void add_nest_commands(CLI::App& app, Context& context);
 void add_resume_command(CLI::App& app, Context& context);
 void add_run_command(CLI::App& app, Context& context);

@@ -2,9 +2,22 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <exception>
+#include <string_view>
 
 #include "cli/command.h"
+#include "cli/json_output.h"
+
+namespace {
+
+// A command line that could not be understood may still say how errors are wanted.
+bool wants_json(int argc, char** argv) {
+  char** end = std::find(argv, argv + argc, std::string_view("--"));
+  return std::find(argv, end, std::string_view("--json")) != end;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app("Spore: fork a booted virtual machine per test.", "spore");
@@ -19,6 +32,7 @@ int main(int argc, char** argv) {
   spore::cli::add_resume_command(app, context);
   spore::cli::add_fanout_command(app, context);
   spore::cli::add_worker_command(app, context);
+  spore::cli::add_machine_commands(app, context);
   spore::cli::add_serve_command(app, context);
   try {
     app.parse(argc, argv);
@@ -26,8 +40,9 @@ int main(int argc, char** argv) {
     if (error.get_exit_code() == 0) {
       return app.exit(error);  // --help, --version
     }
-    fmt::print(stderr, "spore: {} (`spore --help` shows how it is used)\n", error.what());
-    return spore::cli::kOwnError;
+    const spore::Error usage(spore::ErrorCode::kInvalidArgument,
+                             fmt::format("{} (`spore --help` shows how it is used)", error.what()));
+    return spore::cli::report(usage, wants_json(argc, argv));
   } catch (const std::exception& error) {
     fmt::print(stderr, "spore: {}\n", error.what());
     return spore::cli::kOwnError;

@@ -14,6 +14,8 @@
 #include <string_view>
 #include <utility>
 
+#include "cli/command.h"
+
 namespace spore::cli {
 namespace {
 
@@ -108,6 +110,32 @@ void InputPump::run() {
   static_cast<void>(process_.close_stdin());
 }
 
+int status_for_start(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::kNotFound:
+      return kNotFoundStatus;
+    case ErrorCode::kPermissionDenied:
+    case ErrorCode::kInvalidArgument:
+      return kNotExecutableStatus;
+    default:
+      return kOwnError;
+  }
+}
+
+Followed follow_process(Process& process, bool input, const std::function<void()>& give_up) {
+  std::optional<InputPump> pump;
+  if (input) {
+    pump.emplace(process);
+  } else {
+    static_cast<void>(process.close_stdin());
+  }
+  Followed followed = follow_output(process, {});
+  if (followed.outcome != Followed::Outcome::kExited) {
+    give_up();
+  }
+  return followed;
+}
+
 Followed follow_process(Machine& machine, Process& process, const FollowOptions& options) {
   const InputPump input(process);
   Followed followed = follow_output(process, options);
@@ -140,15 +168,19 @@ SignalForwarder::~SignalForwarder() {
 }
 
 void SignalForwarder::attach(Machine& machine, Process& process) {
+  attach(process, [&machine] { machine.close(); });
+}
+
+void SignalForwarder::attach(Process& process, std::function<void()> give_up) {
   const std::lock_guard lock(mutex_);
-  machine_ = &machine;
   process_ = &process;
+  give_up_ = std::move(give_up);
 }
 
 void SignalForwarder::detach() {
   const std::lock_guard lock(mutex_);
-  machine_ = nullptr;
   process_ = nullptr;
+  give_up_ = nullptr;
 }
 
 void SignalForwarder::take(int number, std::function<void()> taken) {
@@ -192,7 +224,7 @@ void SignalForwarder::forward(int number) {
   }
   if (number == SIGINT && ++interrupts_ == kSecondInterrupt) {
     killed_ = true;
-    machine_->close();
+    give_up_();
     return;
   }
   // A failure is the process's end, which its follower hears.

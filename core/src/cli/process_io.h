@@ -31,6 +31,8 @@ class SignalForwarder {
 
   // Both must live until detach() or the end of this object.
   void attach(Machine& machine, Process& process);
+  // For a process that a second SIGINT ends by `give_up`.
+  void attach(Process& process, std::function<void()> give_up);
   void detach();
   [[nodiscard]] bool killed() const noexcept { return killed_; }
   // While a process is attached, `number` is for `taken` alone.
@@ -45,9 +47,9 @@ class SignalForwarder {
   base::UniqueFd signal_fd_;
   base::UniqueFd stop_;
   std::mutex mutex_;
-  Machine* machine_ = nullptr;
   Process* process_ = nullptr;
   std::map<int, std::function<void()>> taken_;
+  std::function<void()> give_up_;
   int interrupts_ = 0;
   std::atomic<bool> killed_ = false;
   std::thread thread_;
@@ -116,5 +118,14 @@ struct FollowOptions {
 // Copies standard input to the process and its output to standard output and error, until it is
 // over, or the timeout passes. Closes the machine in every case but kExited.
 Followed follow_process(Machine& machine, Process& process, const FollowOptions& options);
+
+// The same for a process whose machine goes on: `give_up` ends the process, and wakes who writes to
+// it. Without `input` its standard input is closed at once.
+Followed follow_process(Process& process, bool input, const std::function<void()>& give_up);
+
+// The exit status of a command that could not be started.
+inline constexpr int kNotExecutableStatus = 126;
+inline constexpr int kNotFoundStatus = 127;
+int status_for_start(const Error& error);
 
 }  // namespace spore::cli

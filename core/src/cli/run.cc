@@ -16,6 +16,7 @@
 
 #include "cli/command.h"
 #include "cli/process_io.h"
+#include "cli/root_images.h"
 #include "cli/run_arguments.h"
 #include "cli/run_capture.h"
 #include "session/ended.h"
@@ -27,8 +28,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kNotExecutableStatus = 126;
-constexpr int kNotFoundStatus = 127;
 
 struct RunOptions {
   std::string memory = "512M";
@@ -74,27 +73,6 @@ tl::unexpected<Failure> give_up(Error error, int status = kOwnError) {
   return tl::unexpected<Failure>(Failure{std::move(error), status});
 }
 
-int status_for_start(const Error& error) {
-  switch (error.code()) {
-    case ErrorCode::kNotFound:
-      return kNotFoundStatus;
-    case ErrorCode::kPermissionDenied:
-    case ErrorCode::kInvalidArgument:
-      return kNotExecutableStatus;
-    default:
-      return kOwnError;
-  }
-}
-
-Outcome<std::string> image_of(const ImageSpec& spec, int status_when_missing) {
-  auto image = build_image(spec, show_progress);
-  if (!image) {
-    const bool missing = image.error().code() == ErrorCode::kNotFound;
-    return give_up(image.error(), missing ? status_when_missing : kOwnError);
-  }
-  return std::move(image->path);
-}
-
 // The stack of images: the roots (or a small userland with the program), the mounts on top.
 Outcome<std::vector<std::string>> build_images(RunOptions& options) {
   std::vector<std::string> images;
@@ -103,44 +81,15 @@ Outcome<std::vector<std::string>> build_images(RunOptions& options) {
     if (program.find('/') != std::string::npos) {
       program = fs::absolute(program).lexically_normal().string();
     }
-    auto image = image_of({.programs = {program}, .base_system = true}, kNotFoundStatus);
+    auto image = build_image({.programs = {program}, .base_system = true}, show_progress);
     if (!image) {
-      return tl::unexpected<Failure>(image.error());
+      const bool missing = image.error().code() == ErrorCode::kNotFound;
+      return give_up(image.error(), missing ? kNotFoundStatus : kOwnError);
     }
-    images.push_back(std::move(*image));
+    images.push_back(std::move(image->path));
   }
-  for (const std::string& root : options.roots) {
-    std::error_code error;
-    const fs::path path = fs::absolute(root).lexically_normal();
-    if (!fs::exists(path, error)) {
-      return give_up(
-          Error(ErrorCode::kNotFound,
-                fmt::format("reading --root {}: there is no such directory or image", root)));
-    }
-    if (!fs::is_directory(path, error)) {
-      images.push_back(path.string());
-      continue;
-    }
-    auto image = image_of({.mounts = {{path.string(), "/"}}}, kOwnError);
-    if (!image) {
-      return tl::unexpected<Failure>(image.error());
-    }
-    images.push_back(std::move(*image));
-  }
-  if (!options.mounts.empty()) {
-    ImageSpec spec;
-    for (const std::string& word : options.mounts) {
-      auto mount = parse_mount(word);
-      if (!mount) {
-        return give_up(mount.error());
-      }
-      spec.mounts.push_back(std::move(*mount));
-    }
-    auto image = image_of(spec, kOwnError);
-    if (!image) {
-      return tl::unexpected<Failure>(image.error());
-    }
-    images.push_back(std::move(*image));
+  if (const auto added = add_root_images(options.roots, options.mounts, images); !added) {
+    return give_up(added.error());
   }
   return images;
 }

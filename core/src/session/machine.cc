@@ -87,11 +87,10 @@ Result<MachineStats> SessionMachine::stats() {
 }
 
 std::string SessionMachine::console_tail() {
+  // The host knows more of it than the end tells, until the machine is closed.
+  std::string console = engine_->host().console_tail(link_->machine());
   const auto end = ended();
-  if (end && !end->console_tail.empty()) {
-    return end->console_tail;
-  }
-  return engine_->host().console_tail(link_->machine());
+  return console.empty() && end ? end->console_tail : console;
 }
 
 void SessionMachine::close() {

@@ -11,11 +11,13 @@
 #include <string>
 #include <thread>
 
-#include "temporary_directory.h"
+#include "support/temporary_directory.h"
 #include "wire/nest_attach.h"
 
 namespace spore::nest {
 namespace {
+
+using testing::TemporaryDirectory;
 
 using wire::AttachKind;
 using wire::AttachRecord;

@@ -6,10 +6,13 @@
 
 #include <fstream>
 
-#include "temporary_directory.h"
+#include "support/temporary_directory.h"
 
 namespace spore::nest {
 namespace {
+
+using testing::ScopedVariable;
+using testing::TemporaryDirectory;
 
 using ::testing::HasSubstr;
 

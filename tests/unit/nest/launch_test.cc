@@ -13,10 +13,12 @@
 #include <sstream>
 
 #include "nest/runtime_dir.h"
-#include "temporary_directory.h"
+#include "support/temporary_directory.h"
 
 namespace spore::nest {
 namespace {
+
+using testing::TemporaryDirectory;
 
 constexpr int kBoundMs = 30'000;
 

@@ -7,10 +7,13 @@
 #include <algorithm>
 #include <fstream>
 
-#include "temporary_directory.h"
+#include "support/temporary_directory.h"
 
 namespace spore::nest {
 namespace {
+
+using testing::ScopedVariable;
+using testing::TemporaryDirectory;
 
 using ::testing::Contains;
 using ::testing::HasSubstr;

@@ -8,12 +8,12 @@
 #include <optional>
 #include <string>
 
-namespace spore::nest {
+namespace spore::testing {
 
 class TemporaryDirectory {
  public:
   TemporaryDirectory() {
-    std::string pattern = std::filesystem::temp_directory_path() / "spore-nest-test-XXXXXX";
+    std::string pattern = std::filesystem::temp_directory_path() / "spore-test-XXXXXX";
     path_ = mkdtemp(pattern.data());
   }
   TemporaryDirectory(const TemporaryDirectory&) = delete;
@@ -46,4 +46,4 @@ class ScopedVariable {
   std::optional<std::string> previous_;
 };
 
-}  // namespace spore::nest
+}  // namespace spore::testing

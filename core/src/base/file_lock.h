@@ -1,0 +1,29 @@
+// FileLock: an exclusive lock on a file, held by the open file description: it ends with the
+// object, or with the last process that inherited the descriptor.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "base/unique_fd.h"
+#include "spore/result.h"
+
+namespace spore::base {
+
+class FileLock {
+ public:
+  // Waits for it at most `timeout_ms` (0: does not wait); nullopt when another holds it.
+  static Result<std::optional<FileLock>> take(const std::string& path, int timeout_ms);
+  // Whether anybody holds it, without taking it. False when there is no such file.
+  static Result<bool> is_held(const std::string& path);
+
+  [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+
+ private:
+  explicit FileLock(UniqueFd fd) noexcept : fd_(std::move(fd)) {}
+
+  UniqueFd fd_;
+};
+
+}  // namespace spore::base
