@@ -42,6 +42,9 @@ struct Unpacking {
 
 la_ssize_t write_block(archive* /*tar*/, void* data, const void* buffer, std::size_t size) {
   auto& packing = *static_cast<Packing*>(data);
+  if (packing.error) {
+    return -1;  // nothing follows what was lost
+  }
   const auto taken = (*packing.take)({static_cast<const char*>(buffer), size});
   if (!taken) {
     packing.error = taken.error();
@@ -118,7 +121,8 @@ class Packer {
   Packer& operator=(const Packer&) = delete;
   ~Packer() {
     if (!complete_) {
-      archive_write_fail(tar_.get());  // or it would look as if that were all
+      // What the archive writes when it is closed would make it look whole.
+      packing_.error = Error(ErrorCode::kInterrupted, attempted());
     }
   }
 
