@@ -26,6 +26,8 @@ inline constexpr const char* kWorkingSetFile = "working-set.json";
 class SporeDirectory {
  public:
   static Result<std::shared_ptr<const SporeDirectory>> open(const std::string& path);
+  // The same without its parents: they are not looked for, and nothing that is theirs is found.
+  static Result<std::shared_ptr<const SporeDirectory>> open_alone(const std::string& path);
 
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] const std::string& id() const noexcept { return id_; }
@@ -35,6 +37,9 @@ class SporeDirectory {
     return parent_;
   }
 
+  [[nodiscard]] const SectionRef& section_ref(std::string_view name) const {
+    return manifest_.sections.at(std::string(name));
+  }
   // The bytes of a section, which are what the manifest says.
   [[nodiscard]] Result<std::string> section(std::string_view name) const;
   [[nodiscard]] Result<RamSection> ram_section() const;
