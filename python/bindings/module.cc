@@ -10,4 +10,5 @@ PYBIND11_MODULE(_core, module) {
   spore::python::bind_process(module);
   spore::python::bind_machine(module);
   spore::python::bind_session(module);
+  spore::python::bind_disk_functions(module);
 }

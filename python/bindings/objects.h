@@ -82,6 +82,7 @@ class SporeObject {
   std::shared_ptr<MachineList> machines_;
 };
 
+void bind_disk_functions(pybind11::module_& module);
 void bind_process(pybind11::module_& module);
 void bind_machine(pybind11::module_& module);
 void bind_session(pybind11::module_& module);

@@ -11,6 +11,10 @@ On the host::
             for child in machine.capture().fork(4):
                 print(child.generation.parameters.hostname)
 
+Spores can be saved, and loaded elsewhere (:func:`load`). What needs no machine needs no session:
+:func:`inspect`, :func:`fork_on_disk`, :func:`diff`, :func:`pack`, :func:`unpack`, :func:`remove`,
+:func:`gc`; their answers are described in :mod:`spore.disk`.
+
 In a guest, :func:`fixture_point`, :func:`generation` and :func:`on_generation` tell a program which
 fork it is. These need nothing but the standard library; the extension module behind everything
 else is loaded when it is first used.
@@ -61,7 +65,14 @@ if TYPE_CHECKING:
         Session,
         Spore,
         build_image,
+        diff,
+        fork_on_disk,
+        gc,
+        inspect,
+        pack,
         probe_engines,
+        remove,
+        unpack,
     )
 
 __version__ = "0.1.0"
@@ -88,7 +99,14 @@ _FROM_CORE = (
     "Session",
     "Spore",
     "build_image",
+    "diff",
+    "fork_on_disk",
+    "gc",
+    "inspect",
+    "pack",
     "probe_engines",
+    "remove",
+    "unpack",
 )
 
 __all__ = [
@@ -104,10 +122,10 @@ __all__ = [
     "Generation",
     "GuestGeneration",
     "Image",
-    "LoadedSpore",
     "Internal",
     "Interrupted",
     "InvalidArgument",
+    "LoadedSpore",
     "Lost",
     "Machine",
     "MachineEnd",
@@ -125,10 +143,18 @@ __all__ = [
     "TimedOut",
     "Unavailable",
     "build_image",
+    "diff",
     "fixture_point",
+    "fork_on_disk",
+    "gc",
     "generation",
+    "inspect",
+    "load",
     "on_generation",
+    "pack",
     "probe_engines",
+    "remove",
+    "unpack",
 ]
 
 
@@ -137,6 +163,14 @@ def __getattr__(name: str) -> Any:
         _point_to_program()
         return getattr(importlib.import_module("spore._core"), name)
     raise AttributeError(f"module 'spore' has no attribute {name!r}")
+
+
+def load(
+    path: str | os.PathLike[str], *, engine: str = "auto", kernel: str = "", flat: bool = True
+) -> Spore:
+    """A spore that was saved, in a session of its own, which lives as long as something in it."""
+    session: Session = __getattr__("Session").open(engine=engine)
+    return session.load(path, kernel=kernel, flat=flat)
 
 
 def _point_to_program() -> None:

@@ -7,6 +7,15 @@ from typing import final
 
 from typing_extensions import Self
 
+from spore.disk import (
+    Bundle,
+    DiskForks,
+    GarbageReport,
+    RemovedSpore,
+    SporeDifference,
+    SporeReport,
+)
+
 Progress = Callable[[str], object]
 PathLike = str | os.PathLike[str]
 
@@ -369,3 +378,17 @@ def build_image(
     progress: Progress | None = None,
 ) -> Image: ...
 def probe_engines() -> list[EngineReport]: ...
+def inspect(path: PathLike, verify: bool = False) -> SporeReport: ...
+def fork_on_disk(
+    path: PathLike,
+    count: int,
+    out: PathLike,
+    *,
+    name: str = "",
+    user: Mapping[str, str] = ...,
+) -> DiskForks: ...
+def diff(left: PathLike, right: PathLike) -> SporeDifference: ...
+def gc(folder: PathLike, *, delete: bool = False, all: bool = False) -> GarbageReport: ...
+def remove(path: PathLike, *, force: bool = False) -> RemovedSpore: ...
+def pack(paths: PathLike | Iterable[PathLike], out: PathLike, *, images: bool = True) -> Bundle: ...
+def unpack(bundle: PathLike, folder: PathLike, *, digest: str = "") -> Bundle: ...

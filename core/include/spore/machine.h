@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -20,6 +21,8 @@ struct MachineConfig {
   std::string hostname = "spore";
 };
 
+inline constexpr std::size_t kMaxForkUserBytes = 3 * 1024;
+
 // Who a forked machine is. Everything here can be read in the guest from
 // /run/spore/generation.json once its generation work is done, which is before any user process
 // runs.
@@ -30,7 +33,7 @@ struct ForkParameters {
   std::uint32_t shard_count = 1;
   std::string name{};                         // empty: "<index>"
   std::string hostname{};                     // empty: "spore-<index>"
-  std::map<std::string, std::string> user{};  // at most 3 KiB in all
+  std::map<std::string, std::string> user{};  // at most kMaxForkUserBytes in all
 };
 
 // Which generation a machine is: 0 for a fresh boot, else one more than its spore's.

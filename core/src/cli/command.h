@@ -29,14 +29,20 @@ void show_progress(std::string_view what);
 void end_on_signals();
 
 void add_bench_command(CLI::App& app, Context& context);
+void add_diff_command(CLI::App& app, Context& context);
 void add_fanout_command(CLI::App& app, Context& context);
+void add_fork_command(CLI::App& app, Context& context);
+void add_gc_command(CLI::App& app, Context& context);
 void add_host_info_command(CLI::App& app, Context& context);
+void add_inspect_command(CLI::App& app, Context& context);
 // create, exec, cp, logs, list, rm
 void add_machine_commands(CLI::App& app, Context& context);
 void add_nest_commands(CLI::App& app, Context& context);
+void add_pack_command(CLI::App& app, Context& context);
 void add_resume_command(CLI::App& app, Context& context);
 void add_run_command(CLI::App& app, Context& context);
 void add_serve_command(CLI::App& app, Context& context);
+void add_unpack_command(CLI::App& app, Context& context);
 void add_worker_command(CLI::App& app, Context& context);
 
 }  // namespace spore::cli

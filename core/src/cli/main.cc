@@ -34,6 +34,12 @@ int main(int argc, char** argv) {
   spore::cli::add_worker_command(app, context);
   spore::cli::add_machine_commands(app, context);
   spore::cli::add_serve_command(app, context);
+  spore::cli::add_inspect_command(app, context);
+  spore::cli::add_diff_command(app, context);
+  spore::cli::add_fork_command(app, context);
+  spore::cli::add_pack_command(app, context);
+  spore::cli::add_unpack_command(app, context);
+  spore::cli::add_gc_command(app, context);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

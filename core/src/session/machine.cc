@@ -17,7 +17,6 @@ namespace {
 // After the guest said that it is ready, only its doorbell is to come.
 constexpr Milliseconds kDoorbellTimeout{10'000};
 constexpr Milliseconds kGenerationTimeout{60'000};
-constexpr std::size_t kMaxUserBytes = 3 * 1024;
 // It travels in a frame of the host protocol.
 constexpr std::size_t kMaxAgentSection = 900 * 1024;
 
@@ -38,11 +37,11 @@ Result<ForkParameters> completed(ForkParameters child) {
   for (const auto& [key, value] : child.user) {
     user_bytes += key.size() + value.size();
   }
-  if (user_bytes > kMaxUserBytes) {
+  if (user_bytes > kMaxForkUserBytes) {
     return fail(ErrorCode::kInvalidArgument,
                 fmt::format("forking a machine: the user parameters of child {} are {} bytes, at "
                             "most {} fit: put them in a file of its image",
-                            child.child_index, user_bytes, kMaxUserBytes));
+                            child.child_index, user_bytes, kMaxForkUserBytes));
   }
   if (child.name.empty()) {
     child.name = std::to_string(child.child_index);

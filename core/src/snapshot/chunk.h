@@ -8,9 +8,13 @@
 #include <string>
 #include <string_view>
 
+#include "snapshot/ram_section.h"
 #include "spore/result.h"
 
 namespace spore::snapshot {
+
+// More than any chunk takes: Zstandard's own bound on what it cannot compress, rounded up.
+inline constexpr std::size_t kMaxChunkFileBytes = kChunkBytes + kChunkBytes / 128;
 
 std::string chunk_file_name(std::string_view sha256);
 

@@ -9,6 +9,7 @@
 #include "base/digest.h"
 #include "base/files.h"
 #include "snapshot/document.h"
+#include "snapshot/staging.h"
 
 namespace spore::snapshot {
 namespace {
@@ -35,9 +36,13 @@ Result<std::shared_ptr<const SporeDirectory>> SporeDirectory::open(const std::st
   return std::shared_ptr<const SporeDirectory>(std::move(spore));
 }
 
+Result<std::shared_ptr<const SporeDirectory>> SporeDirectory::open_alone(const std::string& path) {
+  SPORE_ASSIGN(std::shared_ptr<SporeDirectory> spore, open_one(path));
+  return std::shared_ptr<const SporeDirectory>(std::move(spore));
+}
+
 Result<std::shared_ptr<SporeDirectory>> SporeDirectory::open_one(const std::string& path) {
-  std::error_code error;
-  const std::string absolute = fs::absolute(path, error).lexically_normal().string();
+  const std::string absolute = absolute_path(path);
   const std::string manifest_path = fmt::format("{}/{}", absolute, kManifestFile);
   const std::string digest_path = fmt::format("{}/{}", absolute, kManifestDigestFile);
   if (!exists(manifest_path)) {
@@ -103,7 +108,7 @@ Result<void> SporeDirectory::open_parent(std::size_t depth) {
 }
 
 Result<std::string> SporeDirectory::section(std::string_view name) const {
-  const SectionRef& ref = manifest_.sections.at(std::string(name));
+  const SectionRef& ref = section_ref(name);
   return read_section(ref.sha256, fmt::format("section {} of {}", name, path_));
 }
 

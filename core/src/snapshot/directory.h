@@ -29,6 +29,8 @@ inline constexpr std::size_t kMaxParents = 64;
 class SporeDirectory {
  public:
   static Result<std::shared_ptr<const SporeDirectory>> open(const std::string& path);
+  // The same without its parents: they are not looked for, and nothing that is theirs is found.
+  static Result<std::shared_ptr<const SporeDirectory>> open_alone(const std::string& path);
 
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] const std::string& id() const noexcept { return id_; }
@@ -41,12 +43,15 @@ class SporeDirectory {
   // How many parents it has.
   [[nodiscard]] std::size_t depth() const noexcept { return parent_ ? parent_->depth() + 1 : 0; }
 
+  [[nodiscard]] const SectionRef& section_ref(std::string_view name) const {
+    return manifest_.sections.at(std::string(name));
+  }
   // The bytes of a section, which are what the manifest says.
   [[nodiscard]] Result<std::string> section(std::string_view name) const;
   // A ram section by its digest: this spore's, or one below it.
   [[nodiscard]] Result<RamSection> ram_section(const std::string& sha256) const;
   [[nodiscard]] Result<RamSection> ram_section() const {
-    return ram_section(manifest_.sections.at(std::string(kRamSection)).sha256);
+    return ram_section(section_ref(kRamSection).sha256);
   }
   // The nearest of this spore and its parents that has the ram section `sha256` as its own.
   [[nodiscard]] const SporeDirectory* owner_of_ram(std::string_view sha256) const;

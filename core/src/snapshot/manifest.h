@@ -9,8 +9,16 @@
 #include <string_view>
 #include <vector>
 
+#include "spore/disk.h"
 #include "spore/machine.h"
 #include "spore/result.h"
+
+namespace spore {
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SporePlatform, architecture, board, backend, cpu_vendor,
+                                   cpu_features, clock, tsc_khz, memory_bytes, cpus, kernel_sha256)
+
+}  // namespace spore
 
 namespace spore::snapshot {
 
@@ -22,21 +30,7 @@ inline constexpr std::string_view kVmSection = "vm";
 inline constexpr std::string_view kAgentSection = "agent";
 inline constexpr std::string_view kRamSection = "ram";
 
-struct Platform {
-  std::string architecture;  // "x86_64"
-  std::uint32_t board = 0;   // version of the board's memory map and device list
-  std::string backend;       // "kvm"
-  std::string cpu_vendor;
-  std::vector<std::string> cpu_features;  // as the guest saw them; ascending
-  std::string clock;                      // "kvm-clock"
-  std::uint32_t tsc_khz = 0;
-  std::uint64_t memory_bytes = 0;
-  std::uint32_t cpus = 0;
-  std::string kernel_sha256;
-  bool operator==(const Platform&) const = default;
-};
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Platform, architecture, board, backend, cpu_vendor, cpu_features,
-                                   clock, tsc_khz, memory_bytes, cpus, kernel_sha256)
+using Platform = SporePlatform;
 
 // Every reason for which a machine with the contract `wanted` cannot go on where a new machine
 // would have `offered`; empty: it can. The kernel is compared if `offered` names one. `can_scale`:
