@@ -1,6 +1,6 @@
 // Spores on disk, of micro guests: writing RAM that holds what a file holds, going on from the flat
-// backing, and from the chunks alone. Prints JSON lines: {"name", "memory_mib", "p50_us", "p99_us"};
-// of the counts, p50_us is the count.
+// backing, and from the chunks alone. Prints JSON lines: {"name", "memory_mib", "p50_us",
+// "p99_us"}; of the counts, p50_us is the count.
 //
 // Usage: disk_bench FILE DIRECTORY: content for RAM, and where the spores go.
 #include <fmt/format.h>

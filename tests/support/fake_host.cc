@@ -184,6 +184,41 @@ Result<std::vector<session::ForkedMachine>> FakeHost::fork(SporeId spore_id,
   return forked;
 }
 
+Result<SavedSpore> FakeHost::save(SporeId spore, const session::SaveOrder& order) {
+  const std::lock_guard lock(mutex_);
+  const auto found = spores_.find(spore);
+  if (found == spores_.end()) {
+    return fail(ErrorCode::kNotFound, "saving: there is no such spore");
+  }
+  if (!shelf_.try_emplace(order.path, Kept{found->second, order}).second) {
+    return fail(ErrorCode::kInvalidArgument, "saving: it is there already");
+  }
+  SavedSpore saved;
+  saved.id = "id of " + order.path;
+  saved.path = order.path;
+  saved.chunks = 7;
+  return saved;
+}
+
+Result<session::LoadedHere> FakeHost::load(const std::string& path, const LoadOptions& options) {
+  const std::lock_guard lock(mutex_);
+  const auto found = shelf_.find(path);
+  if (found == shelf_.end() || !options.kernel.empty()) {
+    return fail(ErrorCode::kNotFound, "loading: there is no such spore");
+  }
+  const Kept& kept = found->second;
+  session::LoadedHere loaded;
+  loaded.id = next_id_++;
+  loaded.spore.id = "id of " + path;
+  loaded.spore.path = path;
+  loaded.spore.annotations = kept.order.options.annotations;
+  loaded.spore.backing = options.flat ? "flat" : "lazy";
+  loaded.generation = kept.spore.generation;
+  loaded.agent_section = kept.order.agent_section;
+  spores_.emplace(loaded.id, kept.spore);
+  return loaded;
+}
+
 Result<MachineStats> FakeHost::stats(MachineId id) {
   const std::lock_guard lock(mutex_);
   if (machines_.count(id) == 0) {

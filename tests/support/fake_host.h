@@ -30,6 +30,9 @@ class FakeHost final : public session::Host {
   Result<session::SporeId> take_spore(session::MachineId machine, bool keep_running) override;
   Result<std::vector<session::ForkedMachine>> fork(session::SporeId spore,
                                                    std::vector<session::ForkOrder> orders) override;
+  // On a shelf of its own in place of a disk.
+  Result<SavedSpore> save(session::SporeId spore, const session::SaveOrder& order) override;
+  Result<session::LoadedHere> load(const std::string& path, const LoadOptions& options) override;
   Result<MachineStats> stats(session::MachineId machine) override;
   std::string console_tail(session::MachineId machine) override;
   void close(session::MachineId machine) override;
@@ -55,6 +58,10 @@ class FakeHost final : public session::Host {
     ScriptedAgent agent;
     Generation generation;
   };
+  struct Kept {
+    Spore spore;
+    session::SaveOrder order;
+  };
 
   void run();
   void post(session::MachineId machine, std::function<void(Machine&)> task);
@@ -68,6 +75,7 @@ class FakeHost final : public session::Host {
   std::deque<std::function<void()>> tasks_;
   std::map<session::MachineId, std::shared_ptr<Machine>> machines_;
   std::map<session::SporeId, Spore> spores_;
+  std::map<std::string, Kept> shelf_;  // by path
   std::uint64_t next_id_ = 100;
   int to_lose_ = 0;
   bool stopping_ = false;

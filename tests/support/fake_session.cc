@@ -338,9 +338,17 @@ class FakeSpore : public Spore {
   Result<std::unique_ptr<Machine>> reset(Machine& used, const ForkParameters& child) override;
   [[nodiscard]] const Generation& generation() const noexcept override { return generation_; }
   [[nodiscard]] const CaptureTimings& timings() const noexcept override { return timings_; }
+  Result<SavedSpore> save(const std::string&, const SaveOptions&) override {
+    return fail(ErrorCode::kUnavailable, "a fake session has no disk");
+  }
+  [[nodiscard]] const std::optional<LoadedSpore>& loaded() const noexcept override {
+    return loaded_;
+  }
+  [[nodiscard]] std::vector<std::uint32_t> processes() const override { return {}; }
 
  private:
   std::shared_ptr<Shared> shared_;
+  std::optional<LoadedSpore> loaded_;
   Generation generation_;
   CaptureTimings timings_;
 };

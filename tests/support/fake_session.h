@@ -33,6 +33,9 @@ class FakeSession : public Session {
  public:
   FakeSession();
   Result<std::unique_ptr<Machine>> boot(const MachineConfig& config, Milliseconds timeout) override;
+  Result<std::shared_ptr<Spore>> load(const std::string&, const LoadOptions&) override {
+    return fail(ErrorCode::kUnavailable, "a fake session has no disk");
+  }
   [[nodiscard]] std::string_view engine() const noexcept override { return "fake"; }
   [[nodiscard]] FakeLog& log() { return *log_; }
 

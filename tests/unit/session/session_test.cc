@@ -36,6 +36,12 @@ class Lent final : public session::Host {
       session::SporeId spore, std::vector<session::ForkOrder> orders) override {
     return host_.fork(spore, std::move(orders));
   }
+  Result<SavedSpore> save(session::SporeId spore, const session::SaveOrder& order) override {
+    return host_.save(spore, order);
+  }
+  Result<session::LoadedHere> load(const std::string& path, const LoadOptions& options) override {
+    return host_.load(path, options);
+  }
   Result<MachineStats> stats(session::MachineId machine) override { return host_.stats(machine); }
   std::string console_tail(session::MachineId machine) override {
     return host_.console_tail(machine);
@@ -302,6 +308,31 @@ TEST_P(SessionTest, ChildrenGoOnFromTheCapture) {
     EXPECT_EQ(follow(*inherited).out, "child");
     EXPECT_EQ(follow(*start(child, {"echo", "new"})).out, "new\n");
   }
+}
+
+TEST_P(SessionTest, ASavedSporeGoesOnWithItsProcesses) {
+  const auto machine = boot();
+  const auto fixture = start(*machine, {"fixture"});
+  EXPECT_TRUE(std::holds_alternative<AtFixturePoint>(*fixture->next_event(std::nullopt)));
+  const auto spore = machine->capture({});
+  ASSERT_TRUE(spore.has_value()) << spore.error().message();
+  EXPECT_FALSE((*spore)->loaded().has_value());
+  const auto saved = (*spore)->save("/warm", {.annotations = {{"why", "tests"}}});
+  ASSERT_TRUE(saved.has_value()) << saved.error().message();
+  EXPECT_EQ(saved->path, "/warm");
+  EXPECT_EQ(saved->chunks, 7U);
+  EXPECT_FALSE((*spore)->save("/warm", {}).has_value());
+
+  EXPECT_FALSE(session_->load("/cold").has_value());
+  const auto loaded = session_->load("/warm", {.flat = false});
+  ASSERT_TRUE(loaded.has_value()) << loaded.error().message();
+  EXPECT_EQ((*loaded)->loaded()->annotations.at("why"), "tests");
+  EXPECT_EQ((*loaded)->loaded()->backing, "lazy");
+  EXPECT_EQ((*loaded)->generation().id, "boot");
+  EXPECT_EQ((*loaded)->processes(), std::vector<std::uint32_t>{fixture->id()});
+  const auto children = (*loaded)->fork(1);
+  ASSERT_TRUE(children.has_value()) << children.error().message();
+  EXPECT_NE(children->front()->process(fixture->id()), nullptr);
 }
 
 TEST_P(SessionTest, AResetMachineIsAnotherGenerationAndTheOldOneSaysSo) {

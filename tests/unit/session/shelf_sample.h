@@ -12,6 +12,7 @@
 
 #include "base/mapping.h"
 #include "isa/board.h"
+#include "memory/memory_file.h"
 #include "session/spore_shelf.h"
 #include "support/guest_ram.h"
 #include "unit/snapshot/sample.h"
