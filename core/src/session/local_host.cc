@@ -110,17 +110,17 @@ Result<void> LocalHost::send_to_agent(MachineId machine, std::string_view bytes)
 }
 
 Result<SporeId> LocalHost::take_spore(MachineId machine, bool keep_running) {
-  const MachinePtr found = find(machine);
-  if (!found) {
-    return no_such("machine", machine);
-  }
-  GuestKernel kernel;
+  Running found;
   {
     const std::lock_guard lock(mutex_);
-    kernel = machines_[machine].kernel;
+    const auto at = machines_.find(machine);
+    if (at == machines_.end()) {
+      return no_such("machine", machine);
+    }
+    found = at->second;
   }
-  SPORE_ASSIGN(CapturePtr capture, found->take_capture(keep_running));
-  return add(CapturedMachine{std::move(capture), std::move(kernel)});
+  SPORE_ASSIGN(CapturePtr capture, found.machine->take_capture(keep_running));
+  return add(CapturedMachine{std::move(capture), std::move(found.kernel)});
 }
 
 Result<SavedSpore> LocalHost::save(SporeId spore, const SaveOrder& order) {

@@ -199,7 +199,7 @@ Result<SavedSpore> SporeShelf::save(const CapturedMachine& machine, const SaveOr
   if (below_image == capture.ram) {
     // Its RAM is there as it is: this spore takes all of it from that one.
     SPORE_ASSIGN(const auto there, snapshot::SporeDirectory::open(below->path));
-    ram = there->manifest().sections.at(std::string(snapshot::kRamSection));
+    ram = there->section_ref(snapshot::kRamSection);
   } else {
     SPORE_ASSIGN(const auto written, write_ram(writer, capture, below, order.options.flat, saved));
     ram = written.ref;
@@ -217,7 +217,7 @@ Result<SavedSpore> SporeShelf::save(const CapturedMachine& machine, const SaveOr
   saved.path = writer.final_path();
   saved.parent = manifest.parent;
   saved.memory_bytes = capture.config.memory_bytes;
-  remember(capture.ram, {{}, saved.path, saved.id, ram.sha256});
+  remember(capture.ram, {{}, saved.path, saved.id, ram.sha256, false});
   return saved;
 }
 

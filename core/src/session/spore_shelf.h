@@ -58,6 +58,7 @@ class SporeShelf {
     std::string path;
     std::string id;
     std::string ram_sha256;
+    bool has_working_set = false;  // as far as is known
   };
 
   // What tells a manifest from another one in its place.

@@ -79,17 +79,27 @@ Result<SporeShelf::ImagePtr> SporeShelf::load_ram(
     backing = loaded.backing;
   }
   if (const snapshot::SporeDirectory* owner = spore->owner_of_ram(sha256)) {
-    remember(loaded.image, {{}, owner->path(), owner->id(), sha256});
+    remember(loaded.image,
+             {{}, owner->path(), owner->id(), sha256, loaded.image->working_set() != nullptr});
   }
   return std::move(loaded.image);
 }
 
 void SporeShelf::keep_working_set(const ImagePtr& image) {
-  const auto where = image->working_set() ? find_on_disk(*image) : std::nullopt;
-  if (!where || where->image.lock() != image) {
-    return;
+  std::string path;
+  std::string id;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = on_disk_.find(image.get());
+    if (!image->working_set() || found == on_disk_.end() || found->second.has_working_set) {
+      return;
+    }
+    found->second.has_working_set = true;
+    path = found->second.path;
+    id = found->second.id;
   }
-  if (const auto owner = snapshot::SporeDirectory::open(where->path)) {
+  const auto owner = snapshot::SporeDirectory::open_alone(path);
+  if (owner && (*owner)->id() == id) {
     session::keep_working_set(**owner, *image);
   }
 }
@@ -110,9 +120,8 @@ Result<std::shared_ptr<const vm::Capture>> SporeShelf::restore(
   }
   SPORE_ASSIGN(capture->state, parse_vm_section(directory));
   capture->generation = manifest.generation;
-  SPORE_ASSIGN(capture->ram,
-               load_ram(spore, manifest.sections.at(std::string(snapshot::kRamSection)).sha256,
-                        options, backing));
+  SPORE_ASSIGN(capture->ram, load_ram(spore, directory.section_ref(snapshot::kRamSection).sha256,
+                                      options, backing));
   return capture;
 }
 
