@@ -197,8 +197,8 @@ Result<void> Runner::run_workers(std::vector<Worker>& workers, TextReport& repor
       for (std::size_t j = 0; j < at_once; ++j) {
         Worker& worker = workers[i + j];
         budget_.enter(worker.index, (*machines)[j]);
-        threads.emplace_back([&, machine = (*machines)[j]] {
-          if (const auto worked = work(worker, machine, report, results); !worked) {
+        threads.emplace_back([&, machine = std::move((*machines)[j])]() mutable {
+          if (const auto worked = work(worker, std::move(machine), report, results); !worked) {
             note(worked.error());
           }
           budget_.leave(worker.index);
@@ -239,7 +239,7 @@ Result<void> Runner::work(Worker& worker, std::shared_ptr<Machine> machine, Text
     SPORE_ASSIGN(const ChildOutcome outcome,
                  run_child(*machine, worker.batch, std::move(parser), settings, report));
     after_child(worker, outcome, report, results);
-    if (worker.rest.empty() && !budget_.leave_if_crowded(worker.index)) {
+    if (worker.rest.empty() && !budget_.should_leave(worker.index)) {
       if (const auto next = next_test()) {
         worker.rest = {*next};
       }

@@ -5,26 +5,32 @@
 
 namespace spore::gtest_runner {
 
-std::uint64_t MemoryBudget::bytes_with(std::size_t more) const {
-  std::uint64_t sum = 0;
-  std::uint64_t largest = kLeastPerMachine;
-  for (const auto& [worker, machine] : running_) {
-    if (const auto stats = machine->stats()) {  // else it ended by itself
-      sum += stats->private_bytes;
-      largest = std::max(largest, stats->private_bytes);
+MemoryBudget::Used MemoryBudget::used(bool with_leaving) const {
+  Used used;
+  for (const auto& [worker, running] : running_) {
+    if (running.leaving && !with_leaving) {
+      continue;
+    }
+    ++used.machines;
+    if (const auto stats = running.machine->stats()) {  // else it ended by itself
+      used.bytes += stats->private_bytes;
+      used.largest = std::max(used.largest, stats->private_bytes);
     }
   }
-  return sum + more * largest;
+  return used;
 }
 
 void MemoryBudget::await_room() {
   std::unique_lock lock(mutex_);
-  left_.wait(lock, [this] { return !bytes_ || running_.empty() || bytes_with(1) <= *bytes_; });
+  left_.wait(lock, [this] {
+    const Used all = used(true);
+    return !bytes_ || all.machines == 0 || all.bytes + all.largest <= *bytes_;
+  });
 }
 
 void MemoryBudget::enter(std::size_t worker, std::shared_ptr<Machine> machine) {
   const std::lock_guard lock(mutex_);
-  running_[worker] = std::move(machine);
+  running_[worker] = {std::move(machine)};
   left_.notify_all();
 }
 
@@ -34,13 +40,13 @@ void MemoryBudget::leave(std::size_t worker) {
   left_.notify_all();
 }
 
-bool MemoryBudget::leave_if_crowded(std::size_t worker) {
+bool MemoryBudget::should_leave(std::size_t worker) {
   const std::lock_guard lock(mutex_);
-  if (!bytes_ || running_.size() < 2 || bytes_with(0) <= *bytes_) {
+  const Used staying = used(false);
+  if (!bytes_ || staying.machines < 2 || staying.bytes <= *bytes_) {
     return false;
   }
-  running_.erase(worker);
-  left_.notify_all();
+  running_[worker].leaving = true;
   return true;
 }
 

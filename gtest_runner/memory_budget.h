@@ -28,18 +28,31 @@ class MemoryBudget {
   void await_room();
   // What a worker runs from now on, in the place of what it ran before.
   void enter(std::size_t worker, std::shared_ptr<Machine> machine);
+  // The caller holds the worker's machine no more: room is told of when the machine is gone.
   void leave(std::size_t worker);
-  // Ends a worker if the machines are over the budget and others go on.
-  bool leave_if_crowded(std::size_t worker);
+  // Whether a worker shall end, the machines being over the budget and others going on. It still
+  // calls leave().
+  bool should_leave(std::size_t worker);
 
  private:
-  // Bytes of the running machines, and of `more` like the largest; mutex_ held.
-  [[nodiscard]] std::uint64_t bytes_with(std::size_t more) const;
+  struct Running {
+    std::shared_ptr<Machine> machine;
+    bool leaving = false;
+  };
+
+  struct Used {
+    std::size_t machines = 0;
+    std::uint64_t bytes = 0;
+    std::uint64_t largest = kLeastPerMachine;
+  };
+
+  // By the machines that run, with those that end soon or without them; mutex_ held.
+  [[nodiscard]] Used used(bool with_leaving) const;
 
   const std::optional<std::uint64_t> bytes_;
   std::mutex mutex_;
   std::condition_variable left_;
-  std::map<std::size_t, std::shared_ptr<Machine>> running_;  // under mutex_
+  std::map<std::size_t, Running> running_;  // by worker; under mutex_
 };
 
 }  // namespace spore::gtest_runner
