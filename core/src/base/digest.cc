@@ -62,6 +62,12 @@ std::string Sha256::finish() {
   return hex;
 }
 
+std::string sha256_of(std::string_view bytes) {
+  Sha256 hash;
+  hash.update(bytes);
+  return hash.finish();
+}
+
 Result<std::string> sha256_of_file(int fd, std::string_view name) {
   constexpr std::size_t kBlock = 1024 * 1024;
   std::vector<char> block(kBlock);

@@ -39,6 +39,8 @@ class Sha256 {
   std::unique_ptr<evp_md_ctx_st, Deleter> context_;
 };
 
+[[nodiscard]] std::string sha256_of(std::string_view bytes);
+
 // Digest of all bytes behind a descriptor, from offset 0; `name` is for the Error.
 Result<std::string> sha256_of_file(int fd, std::string_view name);
 

@@ -84,13 +84,29 @@ Result<void> write_all(int fd, std::string_view bytes, std::string_view name) {
   return {};
 }
 
-Result<void> write_new_file(const std::string& path, std::string_view bytes) {
+Result<void> write_all_at(int fd, std::span<const std::byte> bytes, std::uint64_t offset,
+                          std::string_view name) {
+  while (!bytes.empty()) {
+    const ssize_t count = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) {
+      continue;
+    }
+    if (count < 0) {
+      return fail(Error::from_errno(errno, fmt::format("write {}", name)));
+    }
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+    offset += static_cast<std::uint64_t>(count);
+  }
+  return {};
+}
+
+Result<void> write_new_file(const std::string& path, std::string_view bytes, Sync sync) {
   const UniqueFd fd(::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644));
   if (!fd.valid()) {
     return fail(Error::from_errno(errno, fmt::format("create {}", path)));
   }
   SPORE_TRY(write_all(fd.get(), bytes, path));
-  if (::fsync(fd.get()) != 0) {
+  if (sync == Sync::kNow && ::fsync(fd.get()) != 0) {
     return fail(Error::from_errno(errno, fmt::format("write {} to disk", path)));
   }
   return {};

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -23,8 +24,15 @@ Result<std::string> read_start(int fd, std::size_t limit);
 // Writes all bytes; `name` is for the Error.
 Result<void> write_all(int fd, std::string_view bytes, std::string_view name);
 
-// A new file with these bytes, which are on disk when it returns. kInvalidArgument if it is there.
-Result<void> write_new_file(const std::string& path, std::string_view bytes);
+// The same from `offset` on, of a file that has a position for each byte.
+Result<void> write_all_at(int fd, std::span<const std::byte> bytes, std::uint64_t offset,
+                          std::string_view name);
+
+enum class Sync { kNow, kLater };
+// A new file with these bytes, which are on disk when it returns, unless that is to be waited for
+// later, for many files at once. kInvalidArgument if it is there.
+Result<void> write_new_file(const std::string& path, std::string_view bytes,
+                            Sync sync = Sync::kNow);
 
 // Waits until the names in a directory, or the bytes of a file, are on disk.
 Result<void> sync_path(const std::string& path);

@@ -74,8 +74,7 @@ Result<void> bench(BenchArguments& arguments) {
 void add_bench_command(CLI::App& app, Context& context) {
   CLI::App* command = app.add_subcommand("bench", "Measure what machines cost on this host");
   auto arguments = std::make_shared<BenchArguments>();
-  command->add_option("--engine", arguments->options.engine, "auto, kvm or nest")
-      ->check(CLI::IsMember({"auto", "kvm", "nest"}));
+  add_engine_option(*command, arguments->options.engine);
   command->add_option("-m,--memory", arguments->memory,
                       "The machines' RAM (default 512M), but for the captures");
   command->add_flag("--json", arguments->json, "As a JSON object");

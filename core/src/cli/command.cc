@@ -26,4 +26,9 @@ void end_on_signals() {
   }
 }
 
+void add_engine_option(CLI::App& verb, std::string& engine) {
+  verb.add_option("--engine", engine, "auto, kvm or nest")
+      ->check(CLI::IsMember({"auto", "kvm", "nest"}));
+}
+
 }  // namespace spore::cli

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <string>
 #include <string_view>
 
 #include "spore/result.h"
@@ -27,6 +28,9 @@ void show_progress(std::string_view what);
 // Ends the program at once with 130 on SIGINT, 143 on SIGTERM and SIGHUP. What it started in the
 // nest, or was about to start, ends with it. For verbs that do not forward signals.
 void end_on_signals();
+
+// --engine, into `engine`.
+void add_engine_option(CLI::App& verb, std::string& engine);
 
 void add_bench_command(CLI::App& app, Context& context);
 void add_diff_command(CLI::App& app, Context& context);

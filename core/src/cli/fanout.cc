@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/json_output.h"
 #include "cli/process_io.h"
 #include "cli/run_arguments.h"
 #include "session/ended.h"
@@ -252,7 +253,7 @@ Result<int> fanout(const FanoutOptions& options) {
     }
   }
   if (options.json) {
-    fmt::print("{}\n", nlohmann::json{{"children", document}, {"failed", failed}}.dump(2));
+    print_json({{"children", document}, {"failed", failed}});
   }
   return failed == 0 ? 0 : 1;
 }
@@ -272,8 +273,7 @@ void add_fanout_command(CLI::App& app, Context& context) {
   command->add_flag("--parallel{0}", options->parallel,
                     "All at the same time; --parallel=N: N at a time (default: one)");
   command->add_option("--for", options->bound, "End each after it ran for this time, such as 20s");
-  command->add_option("--engine", options->engine, "auto, kvm or nest")
-      ->check(CLI::IsMember({"auto", "kvm", "nest"}));
+  add_engine_option(*command, options->engine);
   command->add_flag("--json", options->json,
                     "A document about it on standard output; output goes to standard error");
   command->add_option("command", options->argv,
@@ -285,7 +285,7 @@ void add_fanout_command(CLI::App& app, Context& context) {
     std::signal(SIGPIPE, SIG_IGN);
     end_on_signals();
     const auto status = fanout(*options);
-    context.status = status ? *status : report(status.error());
+    context.status = status ? *status : report(status.error(), options->json);
   });
 }
 

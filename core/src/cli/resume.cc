@@ -76,8 +76,7 @@ void add_resume_command(CLI::App& app, Context& context) {
   command->add_option("-k,--kernel", options->kernel, "Refuse a spore of another kernel than this");
   command->add_option("--timeout", options->timeout,
                       "End it after this time, such as 30s or 5m, with status 124");
-  command->add_option("--engine", options->engine, "auto, kvm or nest")
-      ->check(CLI::IsMember({"auto", "kvm", "nest"}));
+  add_engine_option(*command, options->engine);
   command->footer(
       "Follows the first process that lived at the capture, and answers its exit status\n"
       "(128 + N for signal N); 124 after --timeout, 125 when spore itself fails.");

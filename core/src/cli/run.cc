@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/json_output.h"
 #include "cli/process_io.h"
 #include "cli/root_images.h"
 #include "cli/run_arguments.h"
@@ -269,7 +270,7 @@ int conclude(const Ended& ended, const RunPlan& plan, const RunOptions& options,
     if (saved) {
       document["spore"] = **ended.captured;
     }
-    fmt::print("{}\n", document.dump(2));
+    print_json(document);
   } else if (saved) {
     tell_capture(**ended.captured);
   }
@@ -323,7 +324,7 @@ int run(RunOptions& options) {
   if (status) {
     return *status;
   }
-  const int own = report(status.error().error);
+  const int own = report(status.error().error, options.json);
   return status.error().status == kOwnError ? own : status.error().status;
 }
 
@@ -352,8 +353,7 @@ void add_run_command(CLI::App& app, Context& context) {
                           "End it after this time, such as 30s or 5m, with status 124");
   run_command->add_option("--console-log", options->console_log,
                           "A file for the end of the machine's console");
-  run_command->add_option("--engine", options->engine, "auto, kvm or nest")
-      ->check(CLI::IsMember({"auto", "kvm", "nest"}));
+  add_engine_option(*run_command, options->engine);
   run_command->add_option("--hostname", options->hostname, "The machine's name (default spore)");
   auto* from = run_command->add_option(
       "--from", options->from,
@@ -390,7 +390,7 @@ void add_run_command(CLI::App& app, Context& context) {
       "spore itself fails, 126 when the command cannot be executed, 127 when it is not found.\n"
       "Examples:\n  spore run --memory 1G --timeout 30s -- uname -a\n"
       "  spore run --capture warm --capture-on port:8080 -- ./server\n"
-      "  spore run --from warm -- curl -s localhost:8080");
+      "  spore run --from warm -- ps aux");
   run_command->callback([options, &context] { context.status = run(*options); });
 }
 

@@ -219,8 +219,7 @@ void add_worker_command(CLI::App& app, Context& context) {
   CLI::App* command =
       app.add_subcommand("worker", "Serve requests, each in a machine put back to its spore");
   auto options = std::make_shared<WorkerOptions>();
-  command->add_option("--engine", options->engine, "auto, kvm or nest")
-      ->check(CLI::IsMember({"auto", "kvm", "nest"}));
+  add_engine_option(*command, options->engine);
   command->footer(
       "Reads requests from standard input and answers on standard output, a JSON document a line:\n"
       "  {\"spore\": \"warm\", \"argv\": [\"cat\", \"/etc/hostname\"]}\n"

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/files.h"
 #include "memory/memory_file.h"
 
 namespace spore::memory {
@@ -363,7 +364,7 @@ Result<void> LazyFill::install(const ChunkPages& has, std::span<const std::byte>
       const auto run = bytes.subspan(at * kPageSize, count * kPageSize);
       const std::size_t offset = has.chunk * kChunkBytes + at * kPageSize;
       const auto done =
-          userfault_ ? userfault_->copy(view_.data() + offset, run) : write_all(file_, run, offset);
+          userfault_ ? userfault_->copy(view_.data() + offset, run) : base::write_all_at(file_, run, offset, "a machine's RAM");
       if (!done) {
         return fail(done.error().with_context(fmt::format("chunk {}", has.chunk)));
       }

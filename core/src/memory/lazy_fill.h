@@ -23,14 +23,11 @@
 #include <vector>
 
 #include "base/unique_fd.h"
-#include "memory/page_map.h"
+#include "memory/chunk.h"
 #include "memory/userfault.h"
 #include "spore/result.h"
 
 namespace spore::memory {
-
-inline constexpr std::size_t kPagesPerChunk = 512;
-inline constexpr std::size_t kChunkBytes = kPagesPerChunk * kPageSize;
 
 // The pages of a chunk (offset in RAM / 2 MiB) that there are; all others are zero.
 struct ChunkPages {

@@ -25,19 +25,4 @@ std::uint64_t allocated_bytes(int fd) {
   return ::fstat(fd, &status) == 0 ? static_cast<std::uint64_t>(status.st_blocks) * 512 : 0;
 }
 
-Result<void> write_all(int fd, std::span<const std::byte> bytes, std::uint64_t offset) {
-  while (!bytes.empty()) {
-    const ssize_t wrote = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (wrote < 0) {
-      if (errno == EINTR) {
-        continue;
-      }
-      return fail(Error::from_errno(errno, "copying a machine's RAM"));
-    }
-    bytes = bytes.subspan(static_cast<std::size_t>(wrote));
-    offset += static_cast<std::uint64_t>(wrote);
-  }
-  return {};
-}
-
 }  // namespace spore::memory

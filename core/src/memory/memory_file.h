@@ -1,9 +1,7 @@
 // Files in memory: what RAM is made of.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <span>
 
 #include "base/unique_fd.h"
 #include "spore/result.h"
@@ -14,6 +12,5 @@ namespace spore::memory {
 Result<base::UniqueFd> create_memory_file(std::uint64_t size);
 // What a file occupies, without its holes: host memory for a file in memory, else disk.
 std::uint64_t allocated_bytes(int fd);
-Result<void> write_all(int fd, std::span<const std::byte> bytes, std::uint64_t offset);
 
 }  // namespace spore::memory

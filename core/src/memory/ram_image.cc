@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/files.h"
 #include "memory/memory_file.h"
 
 namespace spore::memory {
@@ -110,8 +111,8 @@ Result<std::shared_ptr<const RamImage>> RamImage::layer(std::shared_ptr<const Ra
   SPORE_ASSIGN(base::UniqueFd file, create_memory_file(pages.size() * kPageSize));
   for (std::size_t at = 0; at < pages.size();) {
     const std::size_t count = run_length(pages, at);
-    SPORE_TRY(write_all(file.get(), ram.subspan(pages[at] * kPageSize, count * kPageSize),
-                        at * kPageSize));
+    SPORE_TRY(base::write_all_at(file.get(), ram.subspan(pages[at] * kPageSize, count * kPageSize),
+                        at * kPageSize, "a captured machine's RAM"));
     at += count;
   }
   SPORE_TRY(seal(file));

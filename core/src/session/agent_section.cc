@@ -75,7 +75,7 @@ void to_json(nlohmann::json& json, const ProcessRecord& record) {
           {"input", record.input},
           {"fixture_points", record.fixture_points},
           {"start_failure",
-           record.start_failure ? nlohmann::json(*record.start_failure) : nlohmann::json()}};
+           record.start_failure}};
 }
 
 void from_json(const nlohmann::json& json, ProcessRecord& record) {
@@ -88,10 +88,7 @@ void from_json(const nlohmann::json& json, ProcessRecord& record) {
   json.at("output").get_to(record.output);
   json.at("input").get_to(record.input);
   json.at("fixture_points").get_to(record.fixture_points);
-  record.start_failure.reset();
-  if (const auto& failure = json.at("start_failure"); !failure.is_null()) {
-    record.start_failure = failure.get<wire::StartFailedMessage>();
-  }
+  json.at("start_failure").get_to(record.start_failure);
 }
 
 namespace {

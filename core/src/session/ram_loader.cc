@@ -15,7 +15,8 @@
 #include "snapshot/chunk.h"
 #include "snapshot/document.h"
 #include "snapshot/proof.h"
-#include "snapshot/writer.h"
+#include "snapshot/ram_layers.h"
+#include "snapshot/staging.h"
 
 namespace spore::session {
 namespace {
@@ -32,10 +33,8 @@ constexpr std::size_t kMaxWorkingSetBytes = 64 * 1024 * 1024;
 // The pages of a chunk, one after the other.
 Result<void> read_pages(const SporeDirectory& spore, const ChunkRef& chunk,
                         std::span<std::byte> content) {
-  const std::string what = spore.describe(chunk);
-  SPORE_ASSIGN(const std::string path,
-               spore.find(snapshot::kChunksFolder, snapshot::chunk_file_name(chunk.sha256), what));
-  return snapshot::read_chunk(path, chunk.sha256, content, what);
+  SPORE_ASSIGN(const std::string path, snapshot::find_chunk(spore, chunk));
+  return snapshot::read_chunk(path, chunk.sha256, content, spore.describe(chunk));
 }
 
 // Chunks for a lazy base.
@@ -121,7 +120,7 @@ Result<base::UniqueFd> read_layer(const SporeDirectory& spore, const RamSection&
   SPORE_TRY(base::parallel_for(section.chunks.size(), [&](std::size_t i) -> Result<void> {
     std::vector<std::byte> content(section.chunks[i].pages.count() * kPageSize);
     SPORE_TRY(read_pages(spore, section.chunks[i], content));
-    return memory::write_all(file.get(), content, offsets[i]);
+    return base::write_all_at(file.get(), content, offsets[i], "a captured machine's RAM");
   }));
   return file;
 }

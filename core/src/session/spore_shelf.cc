@@ -182,11 +182,7 @@ Result<SavedSpore> SporeShelf::save(const CapturedMachine& machine, const SaveOr
                                     const vm::GuestPlatform& host) {
   const vm::Capture& capture = *machine.capture;
   snapshot::Manifest manifest;
-  manifest.created =
-      static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(
-                                     std::chrono::system_clock::now().time_since_epoch())
-                                     .count());
-  manifest.created_by = "spore " SPORE_VERSION;
+  snapshot::stamp(manifest);
   manifest.generation = capture.generation;
   manifest.annotations = order.options.annotations;
   SPORE_ASSIGN(manifest.platform, platform_of(machine, host));

@@ -22,24 +22,18 @@ constexpr std::string_view kFormat = "spore-bundle";
 constexpr std::uint32_t kVersion = 1;
 constexpr std::size_t kMaxNameBytes = 64;
 
-std::string digest_of(std::string_view text) {
-  base::Sha256 hash;
-  hash.update(text);
-  return hash.finish();
-}
-
 Error damaged(std::string_view why) {
   return not_such_a_document(kBundleFile, why);
 }
 
 // The files of a spore whose bytes follow from the list of spores.
 std::vector<BundleFile> implied_files(const BundledSpore& spore, std::string_view parent_name) {
-  const std::string digest_line = fmt::format("{}  {}\n", spore.id, kManifestFile);
+  const std::string digest_line = manifest_digest_text(spore.id);
   std::vector<BundleFile> files = {
-      {bundled_path(spore.name, kManifestDigestFile), digest_of(digest_line), digest_line.size()}};
+      {bundled_path(spore.name, kManifestDigestFile), base::sha256_of(digest_line), digest_line.size()}};
   if (!spore.parent.empty()) {
     const std::string hint = parent_hint(spore.name, parent_name);
-    files.push_back({bundled_path(spore.name, kParentFile), digest_of(hint), hint.size()});
+    files.push_back({bundled_path(spore.name, kParentFile), base::sha256_of(hint), hint.size()});
   }
   return files;
 }

@@ -18,7 +18,6 @@
 #include "snapshot/document.h"
 #include "snapshot/staging.h"
 #include "snapshot/tar.h"
-#include "snapshot/writer.h"
 #include "spore/disk.h"
 
 namespace spore {

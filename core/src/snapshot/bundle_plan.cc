@@ -80,16 +80,16 @@ class Planner {
   }
 
   void add_text(std::size_t member, std::string_view file, std::string text) {
-    base::Sha256 hash;
-    hash.update(text);
-    files_.push_back({{bundled_path(members_[member].name, file), hash.finish(), text.size()},
-                      {{}, std::move(text)}});
+    std::string digest = base::sha256_of(text);
+    files_.push_back(
+        {{bundled_path(members_[member].name, file), std::move(digest), text.size()},
+         {{}, std::move(text)}});
   }
 
   void add_own_files(std::size_t i) {
     const SporeDirectory& spore = *members_[i].spore;
     add_text(i, kManifestFile, to_document(spore.manifest()));
-    add_text(i, kManifestDigestFile, fmt::format("{}  {}\n", spore.id(), kManifestFile));
+    add_text(i, kManifestDigestFile, manifest_digest_text(spore.id()));
     if (parents_[i] != kNone) {
       add_text(i, kParentFile, parent_hint(members_[i].name, members_[parents_[i]].name));
     }

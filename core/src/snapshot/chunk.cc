@@ -62,9 +62,7 @@ std::string chunk_file_name(std::string_view sha256) {
 }
 
 Result<WrittenChunk> write_chunk(const std::string& directory, std::span<const std::byte> content) {
-  base::Sha256 hash;
-  hash.update(as_text(content));
-  WrittenChunk written{hash.finish(), 0};
+  WrittenChunk written{base::sha256_of(as_text(content)), 0};
   const std::string path = fmt::format("{}/{}", directory, chunk_file_name(written.sha256));
   const base::UniqueFd fd(::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644));
   if (!fd.valid()) {
@@ -99,9 +97,7 @@ Result<void> read_chunk(const std::string& path, std::string_view sha256,
   if (size != content.size()) {
     return damaged(what, path, fmt::format("it unpacks to {} bytes of {}", size, content.size()));
   }
-  base::Sha256 hash;
-  hash.update(as_text(content));
-  if (hash.finish() != sha256) {
+  if (base::sha256_of(as_text(content)) != sha256) {
     return damaged(what, path, "its content is not what its name says");
   }
   return {};

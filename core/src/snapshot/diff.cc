@@ -25,7 +25,7 @@ class FieldDiff {
   FieldDiff(std::string part, std::vector<FieldDifference>& found)
       : part_(std::move(part)), found_(found) {}
 
-  // nullptr: not there. Documents are at most kMaxDocumentDepth deep.
+  // nullptr: not there. Documents are at most wire::kMaxJsonDepth deep.
   void compare(const json* left, const json* right, const json::json_pointer& at) {
     if (left != nullptr && right != nullptr) {
       if (*left == *right) {

@@ -18,17 +18,15 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxPathBytes = 4096;
 
-std::string digest_of(std::string_view bytes) {
-  base::Sha256 hash;
-  hash.update(bytes);
-  return hash.finish();
-}
-
 bool exists(const std::string& path) {
   return ::access(path.c_str(), F_OK) == 0;
 }
 
 }  // namespace
+
+std::string manifest_digest_text(std::string_view id) {
+  return fmt::format("{}  {}\n", id, kManifestFile);
+}
 
 Result<std::shared_ptr<const SporeDirectory>> SporeDirectory::open(const std::string& path) {
   SPORE_ASSIGN(std::shared_ptr<SporeDirectory> spore, open_one(path));
@@ -53,8 +51,8 @@ Result<std::shared_ptr<SporeDirectory>> SporeDirectory::open_one(const std::stri
   }
   SPORE_ASSIGN(const std::string bytes, base::read_file(manifest_path, kMaxManifestBytes));
   SPORE_ASSIGN(const std::string named, base::read_file(digest_path, kMaxPathBytes));
-  std::string id = digest_of(bytes);
-  if (named != fmt::format("{}  {}\n", id, kManifestFile)) {
+  std::string id = base::sha256_of(bytes);
+  if (named != manifest_digest_text(id)) {
     return fail(ErrorCode::kCorrupt,
                 fmt::format("opening the spore {}: {} is not what {} says: one of them was changed",
                             path, kManifestFile, kManifestDigestFile));
@@ -116,7 +114,7 @@ Result<std::string> SporeDirectory::read_section(const std::string& sha256,
                                                  const std::string& what) const {
   SPORE_ASSIGN(const std::string path, find(kSectionsFolder, sha256 + ".json", what));
   SPORE_ASSIGN(std::string bytes, base::read_file(path, kMaxSectionBytes));
-  if (digest_of(bytes) != sha256) {
+  if (base::sha256_of(bytes) != sha256) {
     return fail(ErrorCode::kCorrupt,
                 fmt::format("reading {} ({}): its bytes are not what the manifest says: take the "
                             "spore from where it came again",

@@ -23,6 +23,9 @@ inline constexpr const char* kFlatFile = "ram.img";
 inline constexpr const char* kFlatProofFile = "ram.proof";
 inline constexpr const char* kWorkingSetFile = "working-set.json";
 
+// What is in kManifestDigestFile of the spore `id`, as sha256sum(1) writes and checks it.
+std::string manifest_digest_text(std::string_view id);
+
 // Of a spore that can be opened.
 inline constexpr std::size_t kMaxParents = 64;
 

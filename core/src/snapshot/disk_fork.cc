@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/files.h"
 #include "base/parallel.h"
 #include "devices/generation.h"
 #include "snapshot/directory.h"
@@ -69,26 +70,22 @@ Result<void> check_parameters(const ForkParameters& child) {
 Result<void> write_child(const std::string& folder, const Manifest& manifest,
                          std::string_view parent_hint, std::string& id) {
   const std::string bytes = snapshot::to_document(manifest);
-  base::Sha256 hash;
-  hash.update(bytes);
-  id = hash.finish();
+  id = base::sha256_of(bytes);
   if (::mkdir(folder.c_str(), 0755) != 0) {
     return fail(Error::from_errno(errno, fmt::format("making the directory {}", folder)));
   }
-  SPORE_TRY(snapshot::write_unsynced(fmt::format("{}/{}", folder, snapshot::kManifestFile), bytes));
-  SPORE_TRY(snapshot::write_unsynced(fmt::format("{}/{}", folder, snapshot::kManifestDigestFile),
-                                     fmt::format("{}  {}\n", id, snapshot::kManifestFile)));
-  return snapshot::write_unsynced(fmt::format("{}/{}", folder, snapshot::kParentFile), parent_hint);
+  const auto write = [&folder](std::string_view name, std::string_view text) {
+    return base::write_new_file(fmt::format("{}/{}", folder, name), text, base::Sync::kLater);
+  };
+  SPORE_TRY(write(snapshot::kManifestFile, bytes));
+  SPORE_TRY(write(snapshot::kManifestDigestFile, snapshot::manifest_digest_text(id)));
+  return write(snapshot::kParentFile, parent_hint);
 }
 
 // What all children have in common.
 Manifest child_of(const snapshot::SporeDirectory& spore) {
   Manifest manifest = spore.manifest();
-  manifest.created =
-      static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(
-                                     std::chrono::system_clock::now().time_since_epoch())
-                                     .count());
-  manifest.created_by = "spore " SPORE_VERSION;
+  snapshot::stamp(manifest);
   manifest.parent = spore.id();
   return manifest;
 }
@@ -124,6 +121,8 @@ Result<DiskForks> fork_spore(const std::string& path, std::uint32_t count,
   if (!last) {
     return fail(last.error());
   }
+  SPORE_TRY(staging.sync());
+  SPORE_TRY(staging.sync());
   SPORE_TRY(staging.publish());
   forks.fork_us = base::microseconds_since(start);
   return forks;

@@ -2,7 +2,6 @@
 // document can be named by its digest. Hostile bytes: all of them.
 #pragma once
 
-#include <cstddef>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -10,8 +9,6 @@
 #include "spore/result.h"
 
 namespace spore::snapshot {
-
-inline constexpr std::size_t kMaxDocumentDepth = 16;
 
 // kCorrupt names `what` and the reason: no JSON, too deep, not canonical.
 Result<nlohmann::json> parse_document(std::string_view bytes, std::string_view what);

@@ -11,7 +11,7 @@
 #include "base/files.h"
 #include "snapshot/document.h"
 #include "snapshot/proof.h"
-#include "snapshot/writer.h"
+#include "snapshot/staging.h"
 
 namespace spore::snapshot {
 namespace {
@@ -42,9 +42,7 @@ Result<void> check_is_file(int fd, const std::string& path) {
 Result<std::string> KnownDigests::of_file(const std::string& path) const {
   SPORE_ASSIGN(const base::UniqueFd fd, base::open_to_read(path));
   SPORE_TRY(check_is_file(fd.get(), path));
-  base::Sha256 name;
-  name.update(path);
-  const std::string note_path = fmt::format("{}/{}", folder_, name.finish());
+  const std::string note_path = fmt::format("{}/{}", folder_, base::sha256_of(path));
   if (const auto note = base::read_file(note_path, kMaxNoteBytes)) {
     const std::string digest = digest_in(*note);
     if (!digest.empty() &&

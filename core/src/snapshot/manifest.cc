@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "snapshot/document.h"
 #include "wire/machine_json.h"
@@ -59,13 +60,20 @@ std::vector<std::string> differences(const Platform& wanted, const Platform& off
   return found;
 }
 
+void stamp(Manifest& manifest) {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  manifest.created = static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::seconds>(now).count());
+  manifest.created_by = "spore " SPORE_VERSION;
+}
+
 void to_json(nlohmann::json& json, const Manifest& manifest) {
   json = {{"format", kFormat},
           {"version", kFormatVersion},
           {"created", manifest.created},
           {"created_by", manifest.created_by},
           {"parent", manifest.parent},
-          {"fork", manifest.fork ? nlohmann::json(*manifest.fork) : nlohmann::json()},
+          {"fork", manifest.fork},
           {"generation", manifest.generation},
           {"platform", manifest.platform},
           {"images", manifest.images},
@@ -77,10 +85,7 @@ void from_json(const nlohmann::json& json, Manifest& manifest) {
   json.at("created").get_to(manifest.created);
   json.at("created_by").get_to(manifest.created_by);
   json.at("parent").get_to(manifest.parent);
-  manifest.fork.reset();
-  if (const auto& fork = json.at("fork"); !fork.is_null()) {
-    manifest.fork = fork.get<ForkParameters>();
-  }
+  json.at("fork").get_to(manifest.fork);
   json.at("generation").get_to(manifest.generation);
   json.at("platform").get_to(manifest.platform);
   json.at("images").get_to(manifest.images);

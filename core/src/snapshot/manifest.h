@@ -64,6 +64,8 @@ struct Manifest {
   std::map<std::string, SectionRef> sections;
   std::map<std::string, std::string> annotations;
 };
+// Says that it is written now, by this program.
+void stamp(Manifest& manifest);
 void to_json(nlohmann::json& json, const Manifest& manifest);
 void from_json(const nlohmann::json& json, Manifest& manifest);  // throws as nlohmann's do
 

@@ -17,7 +17,6 @@ namespace {
 using Part = RamLayers::Part;
 using Parts = std::vector<Part>;
 
-constexpr std::size_t kPageBytes = kChunkBytes / kPagesInChunk;
 constexpr std::array<std::byte, kPageBytes> kZeros{};
 
 // Where a page's bytes are: a place in the content of a chunk; of a page of zeros nowhere.

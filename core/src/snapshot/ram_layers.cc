@@ -8,12 +8,6 @@
 #include "snapshot/document.h"
 
 namespace spore::snapshot {
-namespace {
-
-constexpr std::size_t kPageBytes = kChunkBytes / kPagesInChunk;
-
-}  // namespace
-
 Result<RamLayers> RamLayers::open(std::shared_ptr<const SporeDirectory> spore) {
   RamLayers ram;
   const SporeDirectory* owner = spore.get();

@@ -11,12 +11,6 @@
 #include "snapshot/document.h"
 
 namespace spore::snapshot {
-namespace {
-
-constexpr std::uint64_t kPageBytes = kChunkBytes / kPagesInChunk;
-
-}  // namespace
-
 std::size_t PageSet::count() const noexcept {
   return std::accumulate(
       bits_.begin(), bits_.end(), std::size_t{0},

@@ -9,12 +9,14 @@
 #include <string_view>
 #include <vector>
 
+#include "memory/chunk.h"
 #include "spore/result.h"
 
 namespace spore::snapshot {
 
-inline constexpr std::uint64_t kChunkBytes = 2 * 1024 * 1024;
-inline constexpr std::size_t kPagesInChunk = 512;
+inline constexpr std::uint64_t kChunkBytes = memory::kChunkBytes;
+inline constexpr std::size_t kPagesInChunk = memory::kPagesPerChunk;
+inline constexpr std::size_t kPageBytes = memory::kPageSize;
 
 // Which pages of one chunk.
 class PageSet {

@@ -11,7 +11,6 @@
 #include "snapshot/directory.h"
 #include "snapshot/folder_scan.h"
 #include "snapshot/staging.h"
-#include "snapshot/writer.h"
 #include "spore/disk.h"
 
 namespace spore {

@@ -38,7 +38,7 @@ std::string json_text(const SporeReport& report) {
                   {"created_by", report.created_by},
                   {"parents", report.parents},
                   {"generation", report.generation},
-                  {"fork", report.fork ? nlohmann::json(*report.fork) : nlohmann::json()},
+                  {"fork", report.fork},
                   {"platform", report.platform},
                   {"images", report.images},
                   {"ram", report.ram},

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,9 +10,9 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/check.h"
 #include "base/files.h"
 #include "base/hex.h"
-#include "snapshot/writer.h"
 
 namespace spore::snapshot {
 namespace fs = std::filesystem;
@@ -22,17 +23,32 @@ std::string absolute_path(const std::string& path) {
   return (absolute.has_filename() ? absolute : absolute.parent_path()).string();
 }
 
-Result<void> write_unsynced(const std::string& path, std::string_view bytes) {
-  const base::UniqueFd fd(::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644));
-  if (!fd.valid()) {
-    return fail(Error::from_errno(errno, fmt::format("create {}", path)));
-  }
-  return base::write_all(fd.get(), bytes, path);
-}
-
 bool is_there(const std::string& path) {
   struct stat status {};
   return ::lstat(path.c_str(), &status) == 0;
+}
+
+std::string staging_path(const std::string& path) {
+  std::uint64_t random = 0;
+  SPORE_CHECK(::getrandom(&random, sizeof(random), 0) == sizeof(random));
+  const fs::path final_path(path);
+  return (final_path.parent_path() /
+          fmt::format(".{}.{:016x}.tmp", final_path.filename().string(), random))
+      .string();
+}
+
+Result<void> rename_new(const std::string& staging, const std::string& path) {
+  // Plain rename() refuses to replace a directory that is not empty; and not every file system
+  // that a spore may lie on knows RENAME_NOREPLACE.
+  if (::rename(staging.c_str(), path.c_str()) != 0) {
+    if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR) {
+      return fail(
+          ErrorCode::kInvalidArgument,
+          fmt::format("writing {}: it is there already: remove it, or choose another name", path));
+    }
+    return fail(Error::from_errno(errno, fmt::format("renaming {} to {}", staging, path)));
+  }
+  return base::sync_path(fs::path(path).parent_path().string());
 }
 
 bool is_staging_name(std::string_view file_name) {
@@ -75,11 +91,15 @@ Staging::~Staging() {
   }
 }
 
-Result<void> Staging::publish() {
+Result<void> Staging::sync() {
   const base::UniqueFd fd(::open(staging_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd.valid() || ::syncfs(fd.get()) != 0) {
     return fail(Error::from_errno(errno, fmt::format("write {} to disk", staging_)));
   }
+  return {};
+}
+
+Result<void> Staging::publish() {
   // rename() would take the place of an empty directory.
   if (is_there(final_path_)) {
     return fail(ErrorCode::kInvalidArgument,

@@ -1,5 +1,5 @@
 // Staging: a directory in the making, beside the place where it will be. It is published by one
-// rename; one that is destroyed before leaves nothing. Its files need not be synced one by one.
+// rename; one that is destroyed before leaves nothing.
 // Threads: one at a time, but any number may write below path().
 #pragma once
 
@@ -23,7 +23,9 @@ class Staging {
 
   [[nodiscard]] const std::string& path() const noexcept { return staging_; }
   [[nodiscard]] const std::string& final_path() const noexcept { return final_path_; }
-  // Waits until all of it is on disk, once for all files, and renames it.
+  // Waits until all of it is on disk, once for all files.
+  Result<void> sync();
+  // Renames it; all of it is on disk.
   Result<void> publish();
 
  private:
@@ -36,11 +38,13 @@ class Staging {
 
 // Absolute, without "." and "..", without a slash at the end.
 std::string absolute_path(const std::string& path);
-// A new file, not synced.
-Result<void> write_unsynced(const std::string& path, std::string_view bytes);
 // Is there something of that name? A link to nowhere is something.
 bool is_there(const std::string& path);
-// "<something>/.<name>.<16 hexadecimal digits>.tmp", as staging_path() (writer.h) makes them?
+// "<directory>/.<name>.<random>.tmp": where something is made before it is renamed to `path`.
+std::string staging_path(const std::string& path);
+// Publishes a directory or a file. kInvalidArgument if `path` is a directory with something in it.
+Result<void> rename_new(const std::string& staging, const std::string& path);
+// Whether it is a name as staging_path() makes them.
 bool is_staging_name(std::string_view file_name);
 
 }  // namespace spore::snapshot

@@ -2,9 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/random.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -27,8 +25,6 @@ namespace spore::snapshot {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::size_t kPageBytes = kChunkBytes / kPagesInChunk;
 
 bool is_zero(const std::byte* page) {
   std::array<std::uint64_t, 8> words;
@@ -80,24 +76,6 @@ Result<std::string> readable_manifest(const Manifest& manifest, const std::strin
   return bytes;
 }
 
-// pwrite() of all of it.
-Result<void> write_at(int fd, const std::byte* bytes, std::size_t size, std::uint64_t offset,
-                      const std::string& path) {
-  while (size > 0) {
-    const ssize_t wrote = ::pwrite(fd, bytes, size, static_cast<off_t>(offset));
-    if (wrote < 0 && errno == EINTR) {
-      continue;
-    }
-    if (wrote < 0) {
-      return fail(Error::from_errno(errno, fmt::format("write {}", path)));
-    }
-    bytes += wrote;
-    offset += static_cast<std::uint64_t>(wrote);
-    size -= static_cast<std::size_t>(wrote);
-  }
-  return {};
-}
-
 // Pages on their way into a file; those that lie together, here and there, go in one call.
 class FlatRun {
  public:
@@ -111,7 +89,9 @@ class FlatRun {
     size_ += kPageBytes;
     return {};
   }
-  Result<void> flush() { return write_at(fd_, bytes_, std::exchange(size_, 0), offset_, path_); }
+  Result<void> flush() {
+    return base::write_all_at(fd_, {bytes_, std::exchange(size_, 0)}, offset_, path_);
+  }
 
  private:
   int fd_;
@@ -123,69 +103,24 @@ class FlatRun {
 
 }  // namespace
 
-std::string staging_path(const std::string& path) {
-  std::uint64_t random = 0;
-  SPORE_CHECK(::getrandom(&random, sizeof(random), 0) == sizeof(random));
-  const fs::path final_path(path);
-  return (final_path.parent_path() /
-          fmt::format(".{}.{:016x}.tmp", final_path.filename().string(), random))
-      .string();
-}
-
-Result<void> rename_new(const std::string& staging, const std::string& path) {
-  // Plain rename() refuses to replace a directory that is not empty; and not every file system
-  // that a spore may lie on knows RENAME_NOREPLACE.
-  if (::rename(staging.c_str(), path.c_str()) != 0) {
-    if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR) {
-      return fail(
-          ErrorCode::kInvalidArgument,
-          fmt::format("writing {}: it is there already: remove it, or choose another name", path));
-    }
-    return fail(Error::from_errno(errno, fmt::format("renaming {} to {}", staging, path)));
-  }
-  return base::sync_path(fs::path(path).parent_path().string());
-}
-
 Result<SporeWriter> SporeWriter::create(const std::string& path) {
   if (path.empty() || path.find('\0') != std::string::npos) {
     return fail(ErrorCode::kInvalidArgument, "writing a spore: its path is empty, or has a NUL");
   }
-  std::error_code error;
-  const fs::path absolute = fs::absolute(path, error).lexically_normal();
-  std::string final_path = (absolute.has_filename() ? absolute : absolute.parent_path()).string();
-  struct stat status {};
-  if (::lstat(final_path.c_str(), &status) == 0) {
-    return fail(
-        ErrorCode::kInvalidArgument,
-        fmt::format("writing the spore {}: it is there already: remove it (spore rm), or choose "
-                    "another name",
-                    path));
-  }
-  SporeWriter writer(final_path, staging_path(final_path));
-  for (const auto& folder :
-       {std::string(), std::string("/") + kSectionsFolder, std::string("/") + kChunksFolder}) {
-    if (auto made = make_directory(writer.staging_ + folder); !made) {
+  SPORE_ASSIGN(Staging staging, Staging::create(path, "writing a spore"));
+  for (const char* folder : {kSectionsFolder, kChunksFolder}) {
+    if (auto made = make_directory(fmt::format("{}/{}", staging.path(), folder)); !made) {
       return fail(made.error().with_context(fmt::format("writing the spore {}", path)));
     }
   }
-  return writer;
-}
-
-SporeWriter::SporeWriter(SporeWriter&& other) noexcept
-    : path_(std::move(other.path_)), staging_(std::exchange(other.staging_, {})) {}
-
-SporeWriter::~SporeWriter() {
-  if (!staging_.empty()) {
-    std::error_code ignored;
-    fs::remove_all(staging_, ignored);
-  }
+  return SporeWriter(std::move(staging));
 }
 
 Result<WrittenRam> SporeWriter::write_ram(const RamToWrite& ram) {
   const auto starts = chunk_starts(ram.pages);
   std::vector<ChunkRef> chunks(starts.size() - 1);
   std::atomic<std::uint64_t> file_bytes{0};
-  const std::string folder = fmt::format("{}/{}", staging_, kChunksFolder);
+  const std::string folder = fmt::format("{}/{}", staging(), kChunksFolder);
   SPORE_TRY(base::parallel_for(chunks.size(), [&](std::size_t i) -> Result<void> {
     static thread_local std::vector<std::byte> content;
     content.clear();
@@ -212,23 +147,21 @@ Result<WrittenRam> SporeWriter::write_ram(const RamToWrite& ram) {
 }
 
 Result<SectionRef> SporeWriter::write_section(std::string_view bytes) {
-  base::Sha256 hash;
-  hash.update(bytes);
-  SectionRef ref{hash.finish(), bytes.size()};
+  SectionRef ref{base::sha256_of(bytes), bytes.size()};
   if (bytes.size() > kMaxSectionBytes) {
     return fail(ErrorCode::kResourceExhausted,
                 fmt::format("writing a section of {}: it has {} bytes, at most {} can be: let the "
                             "machine's processes be read from before the capture",
-                            path_, bytes.size(), kMaxSectionBytes));
+                            final_path(), bytes.size(), kMaxSectionBytes));
   }
   SPORE_TRY(base::write_new_file(
-      fmt::format("{}/{}/{}.json", staging_, kSectionsFolder, ref.sha256), bytes));
+      fmt::format("{}/{}/{}.json", staging(), kSectionsFolder, ref.sha256), bytes));
   return ref;
 }
 
 Result<void> SporeWriter::write_flat(const RamToWrite& ram, const WrittenRam& written,
                                      std::string_view key) {
-  const std::string path = fmt::format("{}/{}", staging_, kFlatFile);
+  const std::string path = fmt::format("{}/{}", staging(), kFlatFile);
   const base::UniqueFd fd(::open(path.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0444));
   if (!fd.valid()) {
     return fail(Error::from_errno(errno, fmt::format("create {}", path)));
@@ -254,35 +187,32 @@ Result<void> SporeWriter::write_flat(const RamToWrite& ram, const WrittenRam& wr
     return fail(Error::from_errno(errno, fmt::format("write {} to disk", path)));
   }
   SPORE_ASSIGN(const std::string proof, make_proof(key, fd.get(), written.ref.sha256));
-  return base::write_new_file(fmt::format("{}/{}", staging_, kFlatProofFile), proof);
+  return base::write_new_file(fmt::format("{}/{}", staging(), kFlatProofFile), proof);
 }
 
 Result<std::string> SporeWriter::publish(const Manifest& manifest, const std::string& parent) {
-  const std::string what = fmt::format("{}/{}", staging_, kManifestFile);
+  const std::string what = fmt::format("{}/{}", staging(), kManifestFile);
   SPORE_ASSIGN(const std::string bytes, readable_manifest(manifest, what));
-  base::Sha256 hash;
-  hash.update(bytes);
-  std::string id = hash.finish();
+  std::string id = base::sha256_of(bytes);
   SPORE_TRY(base::write_new_file(what, bytes));
-  SPORE_TRY(base::write_new_file(fmt::format("{}/{}", staging_, kManifestDigestFile),
-                                 fmt::format("{}  {}\n", id, kManifestFile)));
+  SPORE_TRY(base::write_new_file(fmt::format("{}/{}", staging(), kManifestDigestFile),
+                                 manifest_digest_text(id)));
   if (!manifest.parent.empty()) {
     std::error_code error;
-    const std::string hint = fs::relative(parent, path_, error).string();
+    const std::string hint = fs::relative(parent, final_path(), error).string();
     if (error) {
       return fail(Error::from_errno(error.value(), fmt::format("finding the way to {}", parent)));
     }
-    SPORE_TRY(base::write_new_file(fmt::format("{}/{}", staging_, kParentFile), hint));
+    SPORE_TRY(base::write_new_file(fmt::format("{}/{}", staging(), kParentFile), hint));
   }
   SPORE_TRY(sync_all());
-  SPORE_TRY(rename_new(staging_, path_));
-  staging_.clear();
+  SPORE_TRY(staging_.publish());
   return id;
 }
 
 Result<void> SporeWriter::sync_all() const {
   std::vector<std::string> paths;
-  const std::string chunks = fmt::format("{}/{}", staging_, kChunksFolder);
+  const std::string chunks = fmt::format("{}/{}", staging(), kChunksFolder);
   std::error_code error;
   for (auto entry = fs::directory_iterator(chunks, error);
        !error && entry != fs::directory_iterator(); entry.increment(error)) {
@@ -294,8 +224,8 @@ Result<void> SporeWriter::sync_all() const {
   SPORE_TRY(
       base::parallel_for(paths.size(), [&](std::size_t i) { return base::sync_path(paths[i]); }));
   SPORE_TRY(base::sync_path(chunks));
-  SPORE_TRY(base::sync_path(fmt::format("{}/{}", staging_, kSectionsFolder)));
-  return base::sync_path(staging_);
+  SPORE_TRY(base::sync_path(fmt::format("{}/{}", staging(), kSectionsFolder)));
+  return base::sync_path(staging());
 }
 
 }  // namespace spore::snapshot

@@ -15,6 +15,7 @@
 
 #include "snapshot/manifest.h"
 #include "snapshot/ram_section.h"
+#include "snapshot/staging.h"
 #include "spore/result.h"
 
 namespace spore::snapshot {
@@ -37,14 +38,9 @@ class SporeWriter {
  public:
   // `path` must not exist; its parent directory must.
   static Result<SporeWriter> create(const std::string& path);
-  SporeWriter(SporeWriter&& other) noexcept;
-  SporeWriter& operator=(SporeWriter&&) = delete;
-  SporeWriter(const SporeWriter&) = delete;
-  SporeWriter& operator=(const SporeWriter&) = delete;
-  ~SporeWriter();
 
-  [[nodiscard]] const std::string& final_path() const noexcept { return path_; }
-  [[nodiscard]] const std::string& staging() const noexcept { return staging_; }
+  [[nodiscard]] const std::string& final_path() const noexcept { return staging_.final_path(); }
+  [[nodiscard]] const std::string& staging() const noexcept { return staging_.path(); }
 
   Result<WrittenRam> write_ram(const RamToWrite& ram);
   Result<SectionRef> write_section(std::string_view bytes);
@@ -54,17 +50,10 @@ class SporeWriter {
   Result<std::string> publish(const Manifest& manifest, const std::string& parent);
 
  private:
-  SporeWriter(std::string path, std::string staging)
-      : path_(std::move(path)), staging_(std::move(staging)) {}
+  explicit SporeWriter(Staging staging) : staging_(std::move(staging)) {}
   Result<void> sync_all() const;
 
-  std::string path_;
-  std::string staging_;  // empty: published, or moved from
+  Staging staging_;
 };
-
-// "<directory>/.<name>.<random>.tmp": where something is made before it is renamed to `path`.
-std::string staging_path(const std::string& path);
-// Publishes: kInvalidArgument if `path` exists.
-Result<void> rename_new(const std::string& staging, const std::string& path);
 
 }  // namespace spore::snapshot

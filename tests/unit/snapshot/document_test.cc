@@ -1,4 +1,5 @@
 #include "snapshot/document.h"
+#include "wire/json_shape.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -169,8 +170,8 @@ TEST(DocumentTest, DepthIsBounded) {
   const auto nested = [](std::size_t depth, char open, char close) {
     return std::string(depth, open) + std::string(depth, close);
   };
-  EXPECT_TRUE(parse_document(nested(kMaxDocumentDepth, '[', ']'), "it"));
-  EXPECT_FALSE(parse_document(nested(kMaxDocumentDepth + 1, '[', ']'), "it"));
+  EXPECT_TRUE(parse_document(nested(wire::kMaxJsonDepth, '[', ']'), "it"));
+  EXPECT_FALSE(parse_document(nested(wire::kMaxJsonDepth + 1, '[', ']'), "it"));
   // So deep that a parser that calls itself would run out of stack.
   EXPECT_FALSE(parse_document(nested(10'000'000, '[', ']'), "it"));
   EXPECT_FALSE(parse_document(std::string(10'000'000, '['), "it"));

@@ -8,6 +8,7 @@
 
 #include "cli/command.h"
 #include "cli/disk/text.h"
+#include "cli/json_output.h"
 #include "spore/disk.h"
 
 namespace spore::cli {
@@ -64,7 +65,7 @@ void print_fields(const std::vector<FieldDifference>& fields) {
 int diff(const Options& options) {
   const auto difference = diff_spores(options.left, options.right);
   if (!difference) {
-    return report(difference.error());
+    return report(difference.error(), options.json);
   }
   if (options.json) {
     fmt::print("{}\n", json_text(*difference));

@@ -7,6 +7,7 @@
 
 #include "cli/command.h"
 #include "cli/disk/text.h"
+#include "cli/json_output.h"
 #include "spore/disk.h"
 
 namespace spore::cli {
@@ -38,11 +39,11 @@ Result<DiskForkOptions> fork_options(const Options& options) {
 int fork(const Options& options) {
   const auto fork = fork_options(options);
   if (!fork) {
-    return report(fork.error());
+    return report(fork.error(), options.json);
   }
   const auto forks = fork_spore(options.path, options.count, options.out, *fork);
   if (!forks) {
-    return report(forks.error());
+    return report(forks.error(), options.json);
   }
   if (options.json) {
     fmt::print("{}\n", json_text(*forks));

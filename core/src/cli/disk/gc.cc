@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "cli/disk/text.h"
+#include "cli/json_output.h"
 #include "spore/disk.h"
 
 namespace spore::cli {
@@ -22,7 +23,7 @@ int gc(const Options& options) {
   const auto found =
       collect_garbage(options.folder, {.dry_run = !options.remove, .all = options.all});
   if (!found) {
-    return report(found.error());
+    return report(found.error(), options.json);
   }
   if (options.json) {
     fmt::print("{}\n", json_text(*found));

@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "cli/disk/text.h"
+#include "cli/json_output.h"
 #include "spore/disk.h"
 
 namespace spore::cli {
@@ -84,7 +85,7 @@ void print_text(const SporeReport& report) {
 int inspect(const Options& options) {
   const auto report = inspect_spore(options.path, {options.verify});
   if (!report) {
-    return cli::report(report.error());
+    return cli::report(report.error(), options.json);
   }
   options.json ? fmt::print("{}\n", json_text(*report)) : print_text(*report);
   return report->bad.empty() ? 0 : 1;

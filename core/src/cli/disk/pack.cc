@@ -10,6 +10,7 @@
 #include "base/files.h"
 #include "cli/command.h"
 #include "cli/disk/text.h"
+#include "cli/json_output.h"
 #include "spore/disk.h"
 
 namespace spore::cli {
@@ -40,7 +41,7 @@ int pack(const Options& options) {
   const auto bundle = to_stdout ? pack_to_stdout(options)
                                 : pack_spores_to(options.paths, options.out, {!options.no_images});
   if (!bundle) {
-    return report(bundle.error());
+    return report(bundle.error(), options.json);
   }
   // Where the bundle is not.
   std::FILE* where = to_stdout ? stderr : stdout;

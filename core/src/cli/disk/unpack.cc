@@ -8,6 +8,7 @@
 
 #include "cli/command.h"
 #include "cli/disk/text.h"
+#include "cli/json_output.h"
 #include "spore/disk.h"
 
 namespace spore::cli {
@@ -38,7 +39,7 @@ int unpack(const Options& options) {
                           ? unpack_bundle(read_stdin, options.folder, how)
                           : unpack_bundle_file(options.bundle, options.folder, how);
   if (!bundle) {
-    return report(bundle.error());
+    return report(bundle.error(), options.json);
   }
   if (options.json) {
     fmt::print("{}\n", json_text(*bundle));

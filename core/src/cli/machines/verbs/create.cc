@@ -89,8 +89,7 @@ void add_create_command(CLI::App& app, Context& context) {
       ->add_option("--mount", options->mounts,
                    "DIR or DIR:GUESTPATH, a copy of a directory; writes stay in the machine")
       ->allow_extra_args(false);
-  create->add_option("--engine", options->engine, "auto, kvm or nest")
-      ->check(CLI::IsMember({"auto", "kvm", "nest"}));
+  add_engine_option(*create, options->engine);
   create->add_option("--hostname", options->hostname, "Its host name (default: its name)");
   create->add_flag("--json", options->json, "Print the machine as a JSON object");
   create->footer(std::string("It runs until `spore rm -f NAME`, or until its guest powers off.\n") +
