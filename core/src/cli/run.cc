@@ -28,7 +28,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-
 struct RunOptions {
   std::string memory = "512M";
   std::uint32_t cpus = 1;
