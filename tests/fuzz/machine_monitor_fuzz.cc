@@ -46,7 +46,10 @@ void machine_monitor(std::string_view bytes) {
   auto [ours, theirs] = testing::make_socket_pair();
   write_all(ours.get(), after_hello(bytes));
   shutdown(ours.get(), SHUT_WR);
-  auto connection = cli::machines::Connection::create(machine, std::move(theirs));
+  auto connection = cli::machines::Connection::create(
+      machine, std::move(theirs), [](const cli::machines::CaptureMessage&) -> Result<SavedSpore> {
+        return fail(ErrorCode::kUnavailable, "nothing is captured here");
+      });
   char buffer[4096];
   while (!(*connection)->over() && read(ours.get(), buffer, sizeof(buffer)) > 0) {
   }

@@ -33,6 +33,7 @@ void end_on_signals();
 void add_engine_option(CLI::App& verb, std::string& engine);
 
 void add_bench_command(CLI::App& app, Context& context);
+void add_completion_commands(CLI::App& app, Context& context);
 void add_diff_command(CLI::App& app, Context& context);
 void add_fanout_command(CLI::App& app, Context& context);
 void add_fork_command(CLI::App& app, Context& context);
@@ -41,6 +42,7 @@ void add_host_info_command(CLI::App& app, Context& context);
 void add_inspect_command(CLI::App& app, Context& context);
 // create, exec, cp, logs, list, rm
 void add_machine_commands(CLI::App& app, Context& context);
+void add_manual_command(CLI::App& app, Context& context);
 void add_nest_commands(CLI::App& app, Context& context);
 void add_pack_command(CLI::App& app, Context& context);
 void add_resume_command(CLI::App& app, Context& context);

@@ -9,13 +9,18 @@ constexpr std::string_view kAttempted = "understanding a client of the machine";
 
 }  // namespace
 
-Result<std::unique_ptr<Connection>> Connection::create(Machine& machine, base::UniqueFd socket) {
+Result<std::unique_ptr<Connection>> Connection::create(Machine& machine, base::UniqueFd socket,
+                                                       Capture capture) {
   SPORE_ASSIGN(auto stream, FrameStream::create(std::move(socket)));
-  return std::unique_ptr<Connection>(new Connection(machine, std::move(stream)));
+  return std::unique_ptr<Connection>(
+      new Connection(machine, std::move(stream), std::move(capture)));
 }
 
-Connection::Connection(Machine& machine, std::unique_ptr<FrameStream> stream)
-    : machine_(machine), stream_(std::move(stream)), thread_([this] { run(); }) {}
+Connection::Connection(Machine& machine, std::unique_ptr<FrameStream> stream, Capture capture)
+    : machine_(machine),
+      stream_(std::move(stream)),
+      capture_(std::move(capture)),
+      thread_([this] { run(); }) {}
 
 Connection::~Connection() {
   stream_->close();
@@ -74,6 +79,14 @@ Result<void> Connection::start(const wire::Frame& request) {
       SPORE_ASSIGN(const auto message, wire::from_cbor<LogsMessage>(request.payload));
       console_ = std::make_unique<ConsoleRelay>(*stream_, machine_, message.follow);
       return {};
+    }
+    case MonitorFrame::kCapture: {
+      SPORE_ASSIGN(const auto message, wire::from_cbor<CaptureMessage>(request.payload));
+      if (message.after > AfterCapture::kIsSuspended) {
+        return fail(senseless(kAttempted, request));
+      }
+      SPORE_ASSIGN(const SavedSpore saved, capture_(message));
+      return stream_->send(MonitorFrame::kSaved, wire::to_cbor(saved));
     }
     default:
       return fail(senseless(kAttempted, request));

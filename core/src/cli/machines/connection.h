@@ -5,19 +5,24 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <thread>
 
 #include "cli/machines/console_relay.h"
 #include "cli/machines/exec_relay.h"
 #include "cli/machines/frame_stream.h"
+#include "cli/machines/monitor_protocol.h"
 #include "spore/session.h"
 
 namespace spore::cli::machines {
 
 class Connection {
  public:
-  static Result<std::unique_ptr<Connection>> create(Machine& machine, base::UniqueFd socket);
+  // Captures the machine and saves the spore.
+  using Capture = std::function<Result<SavedSpore>(const CaptureMessage& message)>;
+  static Result<std::unique_ptr<Connection>> create(Machine& machine, base::UniqueFd socket,
+                                                    Capture capture);
   // Ends it, and the process that was started for the client.
   ~Connection();
   Connection(const Connection&) = delete;
@@ -28,7 +33,7 @@ class Connection {
   void expect_request(std::chrono::steady_clock::time_point deadline);
 
  private:
-  Connection(Machine& machine, std::unique_ptr<FrameStream> stream);
+  Connection(Machine& machine, std::unique_ptr<FrameStream> stream, Capture capture);
   void run();
   Result<void> serve();
   Result<void> handle(const wire::Frame& frame);
@@ -37,6 +42,7 @@ class Connection {
 
   Machine& machine_;
   const std::unique_ptr<FrameStream> stream_;
+  const Capture capture_;
   bool greeted_ = false;
   std::atomic<bool> requested_ = false;
   std::atomic<bool> over_ = false;

@@ -107,11 +107,13 @@ Result<Child> start_monitor(const std::string& name, const Claim& claim, int cre
   return Child(pid);
 }
 
-Result<void> order_machine(FrameStream& stream, const CreateOrder& order, const Folder& folder,
+Result<void> order_machine(FrameStream& stream, const CreateOrder& order, bool resumed,
+                           const Folder& folder,
                            const std::function<void(std::string_view)>& progress) {
   const std::string attempted = fmt::format("creating machine {}", order.name);
   SPORE_TRY(stream.send(MonitorFrame::kCreate,
-                        wire::to_cbor(CreateMessage{folder.path(), order.engine, order.config})));
+                        wire::to_cbor(CreateMessage{folder.path(), order.engine, order.config,
+                                                    order.spore, resumed})));
   for (;;) {
     SPORE_ASSIGN(const auto frame, stream.receive());
     if (!frame) {
@@ -134,35 +136,51 @@ Result<void> order_machine(FrameStream& stream, const CreateOrder& order, const 
   }
 }
 
+// Starts the monitor and waits until its machine runs. The claim goes over to it.
+Result<void> launch(const CreateOrder& order, bool resumed, std::optional<Claim>& claim,
+                    const std::function<void(std::string_view)>& progress) {
+  const Folder folder = claim->folder;
+  std::array<int, 2> ends{};
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
+    return fail(Error::from_errno(errno, "making a socket pair for a monitor"));
+  }
+  base::UniqueFd ours(ends[0]);
+  base::UniqueFd theirs(ends[1]);
+  SPORE_ASSIGN(Child child, start_monitor(order.name, *claim, theirs.get()));
+  theirs.reset();
+  claim.reset();  // the monitor holds the lock now
+  SPORE_ASSIGN(const auto stream, FrameStream::create(std::move(ours)));
+  SPORE_TRY(order_machine(*stream, order, resumed, folder, progress));
+  child.let_go();
+  return {};
+}
+
 }  // namespace
 
 Result<Entry> create_machine(const Registry& registry, const CreateOrder& order,
                              const std::function<void(std::string_view)>& progress) {
   SPORE_ASSIGN(auto claimed, registry.claim(order.name));
   std::optional<Claim> claim(std::move(claimed));
-  const Folder folder = claim->folder;
-  const auto boot = [&]() -> Result<void> {
-    std::array<int, 2> ends{};
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
-      return fail(Error::from_errno(errno, "making a socket pair for a monitor"));
-    }
-    base::UniqueFd ours(ends[0]);
-    base::UniqueFd theirs(ends[1]);
-    SPORE_ASSIGN(Child child, start_monitor(order.name, *claim, theirs.get()));
-    theirs.reset();
-    claim.reset();  // the monitor holds the lock now
-    SPORE_ASSIGN(const auto stream, FrameStream::create(std::move(ours)));
-    SPORE_TRY(order_machine(*stream, order, folder, progress));
-    child.let_go();
-    return {};
-  };
-  if (const auto booted = boot(); !booted) {
+  if (const auto launched = launch(order, /*resumed=*/false, claim, progress); !launched) {
     claim.reset();
     // The monitor does it itself, unless it died.
     static_cast<void>(registry.remove(order.name, 0));
-    return fail(booted.error());
+    return fail(launched.error());
   }
   return registry.find(order.name);
+}
+
+Result<Entry> resume_machine(const Registry& registry, const std::string& name,
+                             const std::function<void(std::string_view)>& progress) {
+  SPORE_ASSIGN(const Entry entry, registry.find(name));
+  SPORE_ASSIGN(auto claimed, registry.claim_suspended(name));
+  std::optional<Claim> claim(std::move(claimed));
+  CreateOrder order{name, entry.record->engine, {}, entry.record->spore};
+  order.config.memory_bytes = entry.record->memory_bytes;
+  order.config.cpus = entry.record->cpus;
+  order.config.hostname = name;
+  SPORE_TRY(launch(order, /*resumed=*/true, claim, progress));
+  return registry.find(name);
 }
 
 }  // namespace spore::cli::machines

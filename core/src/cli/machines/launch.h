@@ -21,11 +21,16 @@ struct CreateOrder {
   std::string name;
   std::string engine;
   MachineConfig config;  // paths in it are absolute
+  std::string spore{};   // directory of a spore to go on from, absolute; empty: boot
 };
 
 // Boots a machine and returns once its agent answers. An Error is the monitor's, and leaves
 // nothing.
 Result<Entry> create_machine(const Registry& registry, const CreateOrder& order,
+                             const std::function<void(std::string_view)>& progress);
+
+// Lets a suspended machine go on. After an Error it is suspended as it was.
+Result<Entry> resume_machine(const Registry& registry, const std::string& name,
                              const std::function<void(std::string_view)>& progress);
 
 }  // namespace spore::cli::machines

@@ -25,10 +25,12 @@ constexpr std::chrono::milliseconds kFinishPoll{20};
 }  // namespace
 
 Monitor::Monitor(std::unique_ptr<Machine> machine, base::UniqueFd listener)
-    : machine_(std::move(machine)), listener_(std::move(listener)) {}
+    : listener_(std::move(listener)) {
+  machines_.push_back(std::move(machine));
+}
 
 Monitor::~Monitor() {
-  machine_->close();  // their processes are lost, and their threads end
+  machine().close();  // their processes are lost, and their threads end
   clients_.clear();
 }
 
@@ -41,7 +43,7 @@ Result<Monitor::Outcome> Monitor::run(int stop) {
     if (polled[1].revents != 0) {
       return Outcome::kStopped;
     }
-    if (machine_->ended()) {
+    if (!capturing_ && machine().ended()) {
       return Outcome::kMachineEnded;
     }
     tend_clients();
@@ -64,8 +66,47 @@ void Monitor::accept_one() {
     }
     return;
   }
-  if (auto connection = Connection::create(*machine_, std::move(socket))) {
+  if (auto connection =
+          Connection::create(machine(), std::move(socket),
+                             [this](const CaptureMessage& message) { return capture(message); })) {
     clients_.push_back({std::move(*connection), Clock::now() + kRequestTimeout});
+  }
+}
+
+Machine& Monitor::machine() {
+  const std::lock_guard lock(mutex_);
+  return *machines_.back();
+}
+
+std::string Monitor::suspended_to() {
+  const std::lock_guard lock(mutex_);
+  return suspended_to_;
+}
+
+Result<SavedSpore> Monitor::capture(const CaptureMessage& message) {
+  const std::lock_guard one_at_a_time(capture_mutex_);
+  Machine& captured = machine();
+  const ForkParameters parameters = captured.generation().parameters;
+  const bool goes_on = message.after == AfterCapture::kGoesOn;
+  // A machine that is captured to end has ended then: that is not the end of this yet.
+  capturing_ = !goes_on;
+  auto spore = captured.capture({.keep_running = goes_on});
+  auto saved = spore ? (*spore)->save(message.path, {.flat = message.flat}) : fail(spore.error());
+  if (saved && message.after == AfterCapture::kIsSuspended) {
+    const std::lock_guard lock(mutex_);
+    suspended_to_ = saved->path;
+  }
+  if (!saved && spore && !goes_on) {
+    rescue(**spore, parameters);
+  }
+  capturing_ = false;
+  return saved;
+}
+
+void Monitor::rescue(Spore& spore, const ForkParameters& parameters) {
+  if (auto forked = spore.fork({parameters})) {
+    const std::lock_guard lock(mutex_);
+    machines_.push_back(std::move(forked->front()));
   }
 }
 

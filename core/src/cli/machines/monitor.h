@@ -4,8 +4,12 @@
 // Hostile bytes: those of clients, who must run as the same user.
 #pragma once
 
+#include <atomic>
 #include <list>
 #include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
 
 #include "base/unique_fd.h"
 #include "cli/machines/connection.h"
@@ -26,7 +30,9 @@ class Monitor {
   // Until `stop` can be read, or the machine has ended.
   Result<Outcome> run(int stop);
 
-  [[nodiscard]] Machine& machine() noexcept { return *machine_; }
+  [[nodiscard]] Machine& machine();
+  // Where the machine was saved, when a client suspended it; else empty.
+  [[nodiscard]] std::string suspended_to();
   // After the machine's end: lets those who follow it hear of that.
   void finish_clients();
 
@@ -36,12 +42,21 @@ class Monitor {
     std::chrono::steady_clock::time_point deadline;  // for its request
   };
 
+  Result<SavedSpore> capture(const CaptureMessage& message);
+  // The machine was captured, to end, and its spore could not be saved: it goes on as a fork.
+  void rescue(Spore& spore, const ForkParameters& parameters);
   void accept_one();
   void tend_clients();
 
-  const std::unique_ptr<Machine> machine_;
   const base::UniqueFd listener_;
-  std::list<Client> clients_;
+  std::mutex capture_mutex_;  // one at a time
+  std::mutex mutex_;
+  // Under mutex_. The last one is the machine; those before it have ended, and clients may hold
+  // them.
+  std::vector<std::unique_ptr<Machine>> machines_;
+  std::string suspended_to_;  // under mutex_
+  std::atomic<bool> capturing_ = false;
+  std::list<Client> clients_;  // their threads end first
 };
 
 }  // namespace spore::cli::machines

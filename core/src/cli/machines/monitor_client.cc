@@ -29,6 +29,11 @@ Result<MonitorClient> MonitorClient::connect(const Registry& registry, const std
   const std::string attempted = fmt::format("talking to machine {}", name);
   for (int round = 0;; ++round) {
     SPORE_ASSIGN(const Entry entry, registry.find(name));
+    if (entry.state == State::kSuspended) {
+      return fail(ErrorCode::kUnavailable,
+                  fmt::format("{0}: it is suspended; `spore resume {1}` lets it go on", attempted,
+                              name));
+    }
     if (entry.state == State::kEnded) {
       return fail(ended_error(attempted, entry));
     }
@@ -105,6 +110,16 @@ Result<std::shared_ptr<ClientProcess>> MonitorClient::exec(const ExecRequest& re
     return fail(senseless(attempted, frame));
   }
   return std::make_shared<ClientProcess>(std::move(stream_), name_);
+}
+
+Result<SavedSpore> MonitorClient::capture(const CaptureMessage& message) {
+  const std::string attempted = fmt::format("capturing machine {}", name_);
+  SPORE_ASSIGN(const wire::Frame frame,
+               ask(attempted, MonitorFrame::kCapture, wire::to_cbor(message)));
+  if (type_of(frame) != MonitorFrame::kSaved) {
+    return fail(senseless(attempted, frame));
+  }
+  return wire::from_cbor<SavedSpore>(frame.payload);
 }
 
 Result<void> MonitorClient::logs(bool follow, const std::function<bool(std::string_view)>& take) {

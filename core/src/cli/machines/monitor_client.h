@@ -10,6 +10,7 @@
 
 #include "cli/machines/client_process.h"
 #include "cli/machines/frame_stream.h"
+#include "cli/machines/monitor_protocol.h"
 #include "cli/machines/registry.h"
 #include "spore/session.h"
 
@@ -24,6 +25,8 @@ class MonitorClient {
   static Result<MonitorClient> greet(base::UniqueFd socket, std::string name);
 
   Result<std::shared_ptr<ClientProcess>> exec(const ExecRequest& request);
+  // Waits until the spore is on disk.
+  Result<SavedSpore> capture(const CaptureMessage& message);
   // Gives the console to `take` part by part, until that answers false.
   Result<void> logs(bool follow, const std::function<bool(std::string_view)>& take);
 

@@ -76,6 +76,25 @@ struct Served {
   std::unique_ptr<Monitor> monitor;  // goes before its session
 };
 
+Result<std::unique_ptr<Machine>> make_machine(Session& session, const CreateMessage& order,
+                                              const std::function<void(std::string_view)>& progress,
+                                              MonitorRecord& record) {
+  if (order.spore.empty()) {
+    progress("booting a machine");
+    return session.boot(order.config);
+  }
+  progress("loading the spore");
+  SPORE_ASSIGN(const auto spore, session.load(order.spore));
+  record.memory_bytes = spore->loaded()->memory_bytes;
+  record.cpus = spore->loaded()->cpus;
+  ForkParameters parameters = spore->loaded()->fork.value_or(ForkParameters{});
+  if (!spore->loaded()->fork) {
+    parameters.name = parameters.hostname = order.config.hostname;
+  }
+  SPORE_ASSIGN(auto machines, spore->fork({parameters}));
+  return std::move(machines.front());
+}
+
 Result<Served> boot(const CreateMessage& order, const Folder& folder, FrameStream& creator,
                     MonitorRecord& record) {
   const auto progress = [&creator](std::string_view what) {
@@ -84,8 +103,7 @@ Result<Served> boot(const CreateMessage& order, const Folder& folder, FrameStrea
   SPORE_TRY(folder.write_record(record));
   Served served;
   SPORE_ASSIGN(served.session, open_session({.engine = order.engine, .progress = progress}));
-  progress("booting a machine");
-  SPORE_ASSIGN(auto machine, served.session->boot(order.config));
+  SPORE_ASSIGN(auto machine, make_machine(*served.session, order, progress, record));
   SPORE_ASSIGN(auto listener, listen_at(folder.path(), "socket"));
   record.engine = served.session->engine();
   record.generation = machine->generation().id;
@@ -99,6 +117,7 @@ Result<void> leave_ended(Monitor& monitor, const Folder& folder, MonitorRecord r
   const MachineEnd end = monitor.machine().ended().value_or(session::closed_end());
   auto console = folder.write_console(monitor.machine().console_tail());
   record.ended = true;
+  record.spore = monitor.suspended_to();
   record.end_reason = to_string(end.reason);
   record.end = session::describe_end(end);
   SPORE_TRY(folder.write_record(record));
@@ -107,8 +126,22 @@ Result<void> leave_ended(Monitor& monitor, const Folder& folder, MonitorRecord r
   return console;
 }
 
-MonitorRecord first_record(const MachineConfig& config) {
+// It could not be resumed: it is as it was.
+Result<void> leave_suspended(const CreateMessage& order, const Folder& folder,
+                             MonitorRecord record) {
+  record.ended = true;
+  record.spore = order.spore;
+  record.end_reason = to_string(EndReason::kClosed);
+  record.end = "the machine is suspended";
+  return folder.write_record(record);
+}
+
+MonitorRecord first_record(const CreateMessage& order) {
+  const MachineConfig& config = order.config;
   MonitorRecord record;
+  if (order.resumed) {
+    record.spore = order.spore;
+  }
   record.pid = ::getpid();
   record.pid_start_time = process_start_time(::getpid()).value_or(0);
   record.created = std::time(nullptr);
@@ -152,7 +185,7 @@ Result<void> monitor() {
   const Folder folder(order.folder);
   SPORE_ASSIGN(const Registry registry,
                Registry::open_at(std::filesystem::path(order.folder).parent_path().string()));
-  MonitorRecord record = first_record(order.config);
+  MonitorRecord record = first_record(order);
   Result<Served> served = Served();
   {
     const BootWatch watch(registry, folder, signals.get());
@@ -164,7 +197,7 @@ Result<void> monitor() {
   creator.reset();
   ::close(kCreatorFd);
   if (!served || !told) {
-    SPORE_TRY(registry.remove_own(folder));
+    SPORE_TRY(order.resumed ? leave_suspended(order, folder, record) : registry.remove_own(folder));
     return served ? Result<void>() : fail(served.error());
   }
   static_cast<void>(!::chdir("/"));  // no file system is kept from being unmounted

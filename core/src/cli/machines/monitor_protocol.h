@@ -2,12 +2,13 @@
 // socket in its folder. Each connection does one thing:
 //
 //   both     kHello, their first frame
-//   client   one request: kExec or kLogs
+//   client   one request: kExec, kLogs or kCapture
 //   monitor  kDone or kError; an Error ends the connection
 //   kExec    the client may send kInput, kInputEnd, kSignal and kResize, the monitor sends kStdout,
 //            kStderr and kInputWindow, until kExited or kLost, its last. A client that goes away
 //            takes its process with it.
 //   kLogs    the monitor sends kConsole, and kDone when that was all
+//   kCapture the monitor sends kSaved once the spore is on disk
 //
 // The creator of a monitor speaks on a socket pair that it inherits: kCreate, then kProgress until
 // kDone or kError; it goes away before that: the monitor does too.
@@ -37,8 +38,9 @@ enum class MonitorFrame : std::uint16_t {
   kCreate = 2,  // CreateMessage
 
   // client to monitor
-  kExec = 16,  // ExecMessage, without a channel
-  kLogs = 17,  // LogsMessage
+  kExec = 16,     // ExecMessage, without a channel
+  kLogs = 17,     // LogsMessage
+  kCapture = 18,  // CaptureMessage
   kInput = 32,
   kInputEnd = 33,
   kSignal = 34,  // SignalMessage
@@ -54,14 +56,28 @@ enum class MonitorFrame : std::uint16_t {
   kLost = 70,         // MachineEnd
   kInputWindow = 71,  // WindowMessage, stream 0
   kConsole = 72,      // text
+  kSaved = 73,        // SavedSpore
 };
 
 struct CreateMessage {
   std::string folder;
   std::string engine;
   MachineConfig config;
+  std::string spore;  // directory of the spore to go on from; empty: boot
+  // The machine was suspended: whatever happens, its folder stays.
+  bool resumed = false;
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CreateMessage, folder, engine, config)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CreateMessage, folder, engine, config, spore, resumed)
+
+// What becomes of the machine once it is captured.
+enum class AfterCapture : std::uint8_t { kGoesOn, kEnds, kIsSuspended };
+
+struct CaptureMessage {
+  std::string path;  // absolute
+  AfterCapture after = AfterCapture::kGoesOn;
+  bool flat = true;
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CaptureMessage, path, after, flat)
 
 struct LogsMessage {
   bool follow = false;

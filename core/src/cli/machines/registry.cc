@@ -20,7 +20,7 @@
 namespace spore::cli::machines {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MonitorRecord, pid, pid_start_time, created, memory_bytes, cpus,
-                                   engine, generation, ended, end_reason, end)
+                                   engine, generation, ended, end_reason, end, spore)
 
 namespace {
 
@@ -85,6 +85,8 @@ std::string_view to_string(State state) noexcept {
       return "starting";
     case State::kRunning:
       return "running";
+    case State::kSuspended:
+      return "suspended";
     case State::kEnded:
       return "ended";
   }
@@ -202,7 +204,9 @@ Result<std::optional<Entry>> Registry::look_at(const std::string& name) const {
   const Folder folder = this->folder(name);
   SPORE_ASSIGN(const bool alive, base::FileLock::is_held(folder.alive_lock()));
   Entry entry{name, State::kStarting, read_record(folder)};
-  if (entry.record && entry.record->ended) {
+  if (entry.record && !alive && !entry.record->spore.empty()) {
+    entry.state = State::kSuspended;  // also when it was resumed and its monitor died
+  } else if (entry.record && entry.record->ended) {
     entry.state = State::kEnded;
   } else if (!alive) {
     return std::optional<Entry>();
@@ -224,7 +228,7 @@ Result<Claim> Registry::claim(std::string_view name) const {
                   fmt::format("{}: there is one of that name already ({}); `spore rm {}{}` removes "
                               "it",
                               attempted, to_string(entry->state),
-                              entry->state == State::kEnded ? "" : "-f ", name));
+                              is_alive(entry->state) ? "-f " : "", name));
     }
     SPORE_TRY(remove_folder(folder.path()));
   }
@@ -238,6 +242,26 @@ Result<Claim> Registry::claim(std::string_view name) const {
                       : alive.error().with_context(attempted));
   }
   return Claim{std::move(folder), std::move(**alive)};
+}
+
+Result<Claim> Registry::claim_suspended(std::string_view name) const {
+  SPORE_TRY(check_name(name));
+  SPORE_ASSIGN(const base::FileLock held, lock());
+  Folder folder = this->folder(name);
+  const std::string attempted = fmt::format("resuming machine {}", name);
+  if (::access(folder.path().c_str(), F_OK) != 0) {
+    return fail(no_such_machine(name));
+  }
+  SPORE_ASSIGN(const auto entry, look_at(std::string(name)));
+  if (!entry || entry->state != State::kSuspended) {
+    return fail(ErrorCode::kInvalidArgument, fmt::format("{}: it is {}, not suspended", attempted,
+                                                         entry ? to_string(entry->state) : "gone"));
+  }
+  SPORE_ASSIGN(auto alive, base::FileLock::take(folder.alive_lock(), 0));
+  if (!alive) {
+    return fail(ErrorCode::kUnavailable, attempted + ": another spore is about to do it");
+  }
+  return Claim{std::move(folder), std::move(*alive)};
 }
 
 Result<Listing> Registry::list() const {

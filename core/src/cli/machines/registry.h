@@ -42,10 +42,15 @@ struct MonitorRecord {
   bool ended = false;
   std::string end_reason;  // one of EndReason's, when it ended
   std::string end;         // a clause for a person
+  std::string spore;       // where it was saved, when it was suspended
 };
 
-enum class State { kStarting, kRunning, kEnded };
+enum class State { kStarting, kRunning, kSuspended, kEnded };
 std::string_view to_string(State state) noexcept;
+// Has a monitor.
+constexpr bool is_alive(State state) noexcept {
+  return state == State::kStarting || state == State::kRunning;
+}
 
 struct Entry {
   std::string name;
@@ -97,6 +102,8 @@ class Registry {
 
   // kInvalidArgument when there is a machine of that name, even one that ended.
   [[nodiscard]] Result<Claim> claim(std::string_view name) const;
+  // The lock of a suspended machine that is to go on. kInvalidArgument when it is not suspended.
+  [[nodiscard]] Result<Claim> claim_suspended(std::string_view name) const;
   [[nodiscard]] Result<Listing> list() const;
   // kNotFound when there is none, and when its monitor was found dead.
   [[nodiscard]] Result<Entry> find(std::string_view name) const;

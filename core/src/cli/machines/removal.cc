@@ -33,7 +33,7 @@ Result<void> end_monitor(const Entry& entry) {
   if (!monitor) {
     return {};
   }
-  if (entry.state != State::kEnded) {
+  if (is_alive(entry.state)) {
     send_signal(monitor->get(), SIGTERM);
   }
   if (wait_for_end(monitor->get(), kCloseMs)) {
@@ -53,7 +53,7 @@ Result<void> end_monitor(const Entry& entry) {
 
 Result<void> remove_machine(const Registry& registry, const std::string& name, bool force) {
   SPORE_ASSIGN(const Entry entry, registry.find(name));
-  if (entry.state != State::kEnded && !force) {
+  if (is_alive(entry.state) && !force) {
     return fail(ErrorCode::kInvalidArgument,
                 fmt::format("removing machine {0}: it is {1}; `spore rm -f {0}` ends and removes "
                             "it",

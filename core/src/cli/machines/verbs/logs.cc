@@ -27,7 +27,7 @@ struct LogsOptions {
 Result<void> read_console(const LogsOptions& options, const Registry& registry,
                           const std::function<bool(std::string_view)>& take) {
   SPORE_ASSIGN(const Entry entry, registry.find(options.name));
-  if (entry.state == State::kEnded) {
+  if (!is_alive(entry.state)) {
     SPORE_ASSIGN(const std::string text,
                  image::read_file(registry.folder(options.name).console_log(), kMaxConsoleLog));
     take(text);

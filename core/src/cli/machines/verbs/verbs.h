@@ -14,6 +14,8 @@ inline constexpr const char* kStatusFooter =
 
 void add_create_command(CLI::App& app, Context& context);
 void add_exec_command(CLI::App& app, Context& context);
+void add_capture_command(CLI::App& app, Context& context);
+void add_suspend_command(CLI::App& app, Context& context);
 void add_logs_command(CLI::App& app, Context& context);
 void add_cp_command(CLI::App& app, Context& context);
 void add_list_command(CLI::App& app, Context& context);
