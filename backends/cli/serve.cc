@@ -38,6 +38,7 @@ int run_serve() {
 void add_serve_command(CLI::App& app, Context& context) {
   CLI::App* serve = app.add_subcommand(
       "serve", "Run machines for a client at the other end of a stream (used by the engines)");
+  serve->group("");  // nobody types it
   auto stdio = std::make_shared<bool>(false);
   serve->add_flag("--stdio", *stdio, "Speak on standard input and output")->required();
   serve->callback([stdio, &context] { context.status = run_serve(); });

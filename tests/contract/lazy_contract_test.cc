@@ -4,16 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <condition_variable>
 #include <cstring>
-#include <mutex>
-#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "isa/board.h"
 #include "kvm/kvm_hypervisor.h"
+#include "support/ending.h"
 #include "support/fake_chunks.h"
 #include "support/micro_guest.h"
 #include "vm/vm.h"
@@ -48,27 +46,6 @@ std::vector<std::uint8_t> program(std::initializer_list<std::span<const std::uin
   }
   return code;
 }
-
-class Ending final : public vm::VmObserver {
- public:
-  void on_agent_bytes(std::string_view) override {}
-  void on_captured(const CaptureTimings&) override {}
-  void on_ended(const MachineEnd& end) override {
-    const std::lock_guard lock(mutex_);
-    end_ = end;
-    changed_.notify_all();
-  }
-  MachineEnd await() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return end_.has_value(); });
-    return *end_;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::optional<MachineEnd> end_;
-};
 
 class LazyContract : public ::testing::Test {
  protected:
@@ -120,7 +97,7 @@ class LazyContract : public ::testing::Test {
     generation.number = 1;
     generation.id = std::string(32, 'b');
     generation.parent_id = capture_->generation.id;
-    const auto ending = std::make_shared<Ending>();
+    const auto ending = std::make_shared<testing::Ending>();
     ForkTimings timings;
     auto vm = vm::Vm::fork(std::move(shell), capture_, generation, ending, timings).value();
     vm->start();
@@ -184,7 +161,7 @@ TEST_F(LazyContract, AMachineIsClosedWhileItsGuestWaits) {
   const std::vector<std::uint32_t> low{testing::kMicroCode / 4096, isa::kGenerationPage / 4096};
   ASSERT_TRUE(capture_->ram->ensure(low));
   chunks_->hold(true);
-  const auto ending = std::make_shared<Ending>();
+  const auto ending = std::make_shared<testing::Ending>();
   ForkTimings timings;
   Generation generation;
   generation.number = 1;

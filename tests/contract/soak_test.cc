@@ -3,15 +3,14 @@
 // natively; in the nest it would take an hour.
 #include <gtest/gtest.h>
 
-#include <condition_variable>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <mutex>
 
 #include "base/check.h"
 #include "isa/board.h"
 #include "kvm/kvm_hypervisor.h"
+#include "support/ending.h"
 #include "support/micro_guest.h"
 #include "vm/vm.h"
 #include "wire/generation_page.h"
@@ -23,27 +22,6 @@ namespace {
 constexpr auto kProgram =
     std::to_array<std::uint8_t>({0xbf, 0x00, 0x00, 0x00, 0x01, 0x89, 0x3f, 0xbf, 0x00, 0x00,
                                  0x01, 0xd0, 0xb8, 2,    0,    0,    0,    0x89, 0x47, 0x08});
-
-class Ending final : public vm::VmObserver {
- public:
-  void on_agent_bytes(std::string_view) override {}
-  void on_captured(const CaptureTimings&) override {}
-  void on_ended(const MachineEnd& end) override {
-    const std::lock_guard lock(mutex_);
-    reason_ = end.reason;
-    changed_.notify_all();
-  }
-  EndReason await() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return reason_.has_value(); });
-    return *reason_;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::optional<EndReason> reason_;
-};
 
 struct Footprint {
   std::size_t descriptors = 0;
@@ -102,11 +80,11 @@ class Soak : public ::testing::Test {
     generation.number = 1;
     generation.id = std::string(32, 'b');
     generation.parent_id = capture_->generation.id;
-    const auto ending = std::make_shared<Ending>();
+    const auto ending = std::make_shared<testing::Ending>();
     ForkTimings timings;
     auto vm = vm::Vm::fork(std::move(shell), capture_, generation, ending, timings).value();
     vm->start();
-    SPORE_CHECK(ending->await() == EndReason::kPoweredOff);
+    SPORE_CHECK(ending->await().reason == EndReason::kPoweredOff);
     return vm->release_shell();
   }
 

@@ -126,8 +126,8 @@ class ScriptedMachine final : public Machine {
     return process;
   }
   [[nodiscard]] std::shared_ptr<Process> process(std::uint32_t /*id*/) override { return nullptr; }
-  Result<std::shared_ptr<Spore>> capture(const CaptureOptions& /*options*/) override {
-    return fail(ErrorCode::kUnavailable, "a scripted machine is not captured");
+  Result<std::shared_ptr<Spore>> capture(const CaptureOptions& options) override {
+    return on_capture(options);
   }
   [[nodiscard]] const Generation& generation() const noexcept override { return generation_; }
   [[nodiscard]] std::optional<MachineEnd> ended() const override {
@@ -161,6 +161,10 @@ class ScriptedMachine final : public Machine {
 
   std::function<Result<std::shared_ptr<ScriptedProcess>>(const ExecRequest&)> on_exec =
       [](const ExecRequest&) { return std::make_shared<ScriptedProcess>(); };
+  std::function<Result<std::shared_ptr<Spore>>(const CaptureOptions&)> on_capture =
+      [](const CaptureOptions&) {
+        return fail(ErrorCode::kUnavailable, "a scripted machine is not captured");
+      };
 
  private:
   mutable std::mutex mutex_;

@@ -26,6 +26,14 @@ void end_on_signals() {
   }
 }
 
+void add_command_options(CLI::App& verb, CommandWords& command) {
+  verb.add_option("-e,--env", command.env, "NAME=VALUE for the command, or NAME to pass it on")
+      ->allow_extra_args(false);
+  verb.add_option("-w,--workdir", command.workdir, "Where it runs (default /)");
+  verb.add_option("-u,--user", command.user, "Who it runs as, a name or a number");
+  verb.add_flag("-t,--tty", command.terminal, "Give it a terminal");
+}
+
 void add_engine_option(CLI::App& verb, std::string& engine) {
   verb.add_option("--engine", engine, "auto, kvm or nest")
       ->check(CLI::IsMember({"auto", "kvm", "nest"}));

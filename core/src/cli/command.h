@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "cli/run_arguments.h"
 #include "spore/result.h"
 
 namespace spore::cli {
@@ -28,6 +29,9 @@ void show_progress(std::string_view what);
 // Ends the program at once with 130 on SIGINT, 143 on SIGTERM and SIGHUP. What it started in the
 // nest, or was about to start, ends with it. For verbs that do not forward signals.
 void end_on_signals();
+
+// --env, --workdir, --user and --tty; the command itself is the verb's to add.
+void add_command_options(CLI::App& verb, CommandWords& command);
 
 // --engine, into `engine`.
 void add_engine_option(CLI::App& verb, std::string& engine);

@@ -81,8 +81,11 @@ std::vector<std::string> candidates(const CLI::App& app, std::vector<std::string
     if (word == "--") {
       return {};  // a command of the user's own
     }
-    if (const CLI::App* below = verb->get_subcommand_no_throw(word)) {
-      verb = below;
+    for (const CLI::App* below : verb->get_subcommands(nullptr)) {
+      if (below->check_name(word)) {
+        verb = below;
+        break;
+      }
     }
   }
   std::vector<std::string> found;

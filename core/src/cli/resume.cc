@@ -1,5 +1,6 @@
 // `spore resume`: the machine of a spore goes on, with the processes that lived in it.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <filesystem>
@@ -51,6 +52,9 @@ Result<int> resume(const ResumeOptions& options) {
   Machine& machine = *machines.front();
   const auto process = machine.process(processes.front());
   signals.attach(machine, *process);
+  if (options.json) {
+    follow.stdout_fd = STDERR_FILENO;
+  }
   const Followed followed = follow_process(machine, *process, follow);
   signals.detach();
   switch (followed.outcome) {
@@ -101,7 +105,13 @@ int run(const ResumeOptions& options) {
   }
   if (options.name.empty() && !is_machine(options, *registry)) {
     const auto status = resume(options);
-    return status ? *status : report(status.error(), options.json);
+    if (!status) {
+      return report(status.error(), options.json);
+    }
+    if (options.json) {
+      print_json({{"status", *status}});
+    }
+    return *status;
   }
   end_on_signals();
   const auto entry = resume_named(options, *registry);
@@ -128,7 +138,9 @@ void add_resume_command(CLI::App& app, Context& context) {
       ->required();
   command->add_option("--name", options->name,
                       "Of a spore: it becomes a machine of this name, as `spore create` makes one");
-  command->add_flag("--json", options->json, "Print the named machine as a JSON object");
+  command->add_flag("--json", options->json,
+                    "Print the named machine, or the status of the process, as a JSON object; "
+                    "the process's output goes to standard error");
   command->add_option("-k,--kernel", options->kernel, "Refuse a spore of another kernel than this");
   command->add_option("--timeout", options->timeout,
                       "End it after this time, such as 30s or 5m, with status 124");

@@ -35,14 +35,11 @@ struct RunOptions {
   std::string kernel;
   std::vector<std::string> roots;
   std::vector<std::string> mounts;
-  std::vector<std::string> env;
-  std::string workdir = "/";
-  std::string user;
+  CommandWords command;
   std::string timeout;
   std::string console_log;
   std::string engine = "auto";
   std::string hostname = "spore";
-  bool terminal = false;
   std::string from;  // a spore to go on from, in place of a boot
   std::string capture;
   std::string capture_on = "exit";
@@ -50,7 +47,6 @@ struct RunOptions {
   bool continue_after_capture = false;
   bool flat = true;
   bool json = false;
-  std::vector<std::string> argv;
 };
 
 // What the words of the command line mean.
@@ -77,7 +73,7 @@ tl::unexpected<Failure> give_up(Error error, int status = kOwnError) {
 Outcome<std::vector<std::string>> build_images(RunOptions& options) {
   std::vector<std::string> images;
   if (options.roots.empty()) {
-    std::string& program = options.argv.front();
+    std::string& program = options.command.argv.front();
     if (program.find('/') != std::string::npos) {
       program = fs::absolute(program).lexically_normal().string();
     }
@@ -92,24 +88,6 @@ Outcome<std::vector<std::string>> build_images(RunOptions& options) {
     return give_up(added.error());
   }
   return images;
-}
-
-Result<ExecRequest> exec_request(const RunOptions& options) {
-  ExecRequest request;
-  request.argv = options.argv;
-  SPORE_ASSIGN(request.env, parse_environment(options.env));
-  request.workdir = options.workdir;
-  request.user = options.user;
-  request.terminal = options.terminal;
-  if (options.terminal) {
-    const TerminalSize size = terminal_size().value_or(TerminalSize{});
-    request.rows = size.rows;
-    request.columns = size.columns;
-    if (const char* term = std::getenv("TERM"); term != nullptr) {
-      request.env.try_emplace("TERM", term);
-    }
-  }
-  return request;
 }
 
 Result<std::ofstream> open_console_log(const std::string& path) {
@@ -188,7 +166,7 @@ Result<RunPlan> make_plan(const RunOptions& options) {
                               options.capture));
     }
   }
-  SPORE_ASSIGN(plan.request, exec_request(options));
+  SPORE_ASSIGN(plan.request, exec_request(options.command));
   return plan;
 }
 
@@ -230,7 +208,7 @@ Ended follow_and_capture(Machine& machine, Process& process, const RunPlan& plan
       signals.take(plan.capture->trigger.signal, [&capture] { capture->on_signal(); });
     }
   }
-  const RawTerminal raw(options.terminal);
+  const RawTerminal raw(options.command.terminal);
   signals.attach(machine, process);
   Ended ended;
   ended.followed = follow_process(machine, process,
@@ -256,7 +234,9 @@ int conclude(const Ended& ended, const RunPlan& plan, const RunOptions& options,
   const bool saved = ended.captured && ended.captured->has_value();
   const bool ended_by_capture =
       saved && ended.followed.outcome == Followed::Outcome::kLost && !plan.capture->keep_running;
-  int status = ended_by_capture
+  const bool ended_by_failure =
+      ended.captured && !saved && ended.followed.outcome == Followed::Outcome::kLost;
+  int status = ended_by_capture || ended_by_failure
                    ? 0
                    : status_of(ended.followed, signals, plan.config.memory_bytes, options, console);
   if (plan.capture && !ended.captured) {
@@ -293,7 +273,7 @@ Outcome<int> run_in_machine(RunOptions& options) {
       return tl::unexpected<Failure>(images.error());
     }
     plan->config.images = std::move(*images);
-    plan->request.argv = options.argv;
+    plan->request.argv = options.command.argv;
   }
   const auto session = open_session({.engine = options.engine, .progress = show_progress});
   if (!session) {
@@ -346,9 +326,7 @@ void add_run_command(CLI::App& app, Context& context) {
        "a small userland and the command with its libraries)");
   list("--mount", options->mounts,
        "DIR or DIR:GUESTPATH, a copy of a directory; writes stay in the machine");
-  list("-e,--env", options->env, "NAME=VALUE for the command, or NAME to pass it on");
-  run_command->add_option("-w,--workdir", options->workdir, "Where it runs (default /)");
-  run_command->add_option("-u,--user", options->user, "Who it runs as, a name or a number");
+  add_command_options(*run_command, options->command);
   run_command->add_option("--timeout", options->timeout,
                           "End it after this time, such as 30s or 5m, with status 124");
   run_command->add_option("--console-log", options->console_log,
@@ -382,8 +360,8 @@ void add_run_command(CLI::App& app, Context& context) {
   run_command->add_flag("--json", options->json,
                         "A document about it on standard output; the command's output goes to "
                         "standard error");
-  run_command->add_flag("-t,--tty", options->terminal, "Give the command a terminal");
-  run_command->add_option("command", options->argv, "The command and its arguments")->required();
+  run_command->add_option("command", options->command.argv, "The command and its arguments")
+      ->required();
   run_command->positionals_at_end();
   run_command->footer(
       "Answers the command's exit status (128 + N for signal N); 124 after --timeout, 125 when\n"

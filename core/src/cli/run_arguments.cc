@@ -10,6 +10,8 @@
 #include <system_error>
 #include <utility>
 
+#include "cli/process_io.h"
+
 namespace spore::cli {
 namespace {
 
@@ -83,6 +85,24 @@ Result<std::map<std::string, std::string>> parse_environment(
     }
   }
   return environment;
+}
+
+Result<ExecRequest> exec_request(const CommandWords& words) {
+  ExecRequest request;
+  request.argv = words.argv;
+  SPORE_ASSIGN(request.env, parse_environment(words.env));
+  request.workdir = words.workdir;
+  request.user = words.user;
+  request.terminal = words.terminal;
+  if (words.terminal) {
+    const TerminalSize size = terminal_size().value_or(TerminalSize{});
+    request.rows = size.rows;
+    request.columns = size.columns;
+    if (const char* term = std::getenv("TERM"); term != nullptr) {
+      request.env.try_emplace("TERM", term);
+    }
+  }
+  return request;
 }
 
 Result<ImageMount> parse_mount(std::string_view word) {

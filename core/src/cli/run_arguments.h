@@ -1,4 +1,4 @@
-// The words of `spore run`'s command line that mean something more than themselves.
+// The words of command lines that mean something more than themselves.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +19,16 @@ Result<std::uint64_t> parse_memory(std::string_view word);
 Result<Milliseconds> parse_duration(std::string_view word, std::string_view option);
 // "NAME=VALUE", or "NAME" to pass this program's own value on.
 Result<std::map<std::string, std::string>> parse_environment(const std::vector<std::string>& words);
+// A command for a machine, as the verbs that run one are told it.
+struct CommandWords {
+  std::vector<std::string> argv;
+  std::vector<std::string> env;
+  std::string workdir = "/";
+  std::string user;
+  bool terminal = false;
+};
+// With this program's terminal's size and TERM, where the command gets a terminal.
+Result<ExecRequest> exec_request(const CommandWords& words);
 // "DIR" or "DIR:GUESTPATH"; the directory must be there, and the guest's path be absolute.
 Result<ImageMount> parse_mount(std::string_view word);
 

@@ -147,9 +147,16 @@ void RunCapture::run() {
   } else if (request_.trigger.kind == Kind::kPort) {
     while (!changed_.wait_for(lock, kPortInterval, due)) {
       lock.unlock();
-      const bool open = port_is_open();
+      auto open = port_is_open();
       lock.lock();
-      pulled_ = open;
+      if (!open) {
+        if (open.error().code() != ErrorCode::kMachineEnded) {
+          outcome_ = fail(open.error());  // it would be so again
+          machine_.close();
+        }
+        return;
+      }
+      pulled_ = pulled_ || *open;
     }
   } else {
     changed_.wait(lock, due);
@@ -167,9 +174,13 @@ void RunCapture::run() {
   outcome_ = std::move(outcome);
 }
 
-bool RunCapture::port_is_open() {
+Result<bool> RunCapture::port_is_open() {
   const auto process = machine_.exec({.argv = {"cat", "/proc/net/tcp", "/proc/net/tcp6"}});
-  return process && has_listener(output_of(**process), request_.trigger.port);
+  if (!process) {
+    return fail(process.error().with_context(
+        fmt::format("looking for a listener on port {} of the machine", request_.trigger.port)));
+  }
+  return has_listener(output_of(**process), request_.trigger.port);
 }
 
 Result<SavedSpore> RunCapture::capture() {

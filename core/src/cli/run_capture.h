@@ -53,7 +53,7 @@ class RunCapture final : public ProcessWatcher {
  private:
   void run();
   void pull();
-  [[nodiscard]] bool port_is_open();
+  [[nodiscard]] Result<bool> port_is_open();
   Result<SavedSpore> capture();
 
   Machine& machine_;

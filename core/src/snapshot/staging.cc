@@ -38,17 +38,18 @@ std::string staging_path(const std::string& path) {
 }
 
 Result<void> rename_new(const std::string& staging, const std::string& path) {
-  // Plain rename() refuses to replace a directory that is not empty; and not every file system
-  // that a spore may lie on knows RENAME_NOREPLACE.
-  if (::rename(staging.c_str(), path.c_str()) != 0) {
-    if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR) {
-      return fail(
-          ErrorCode::kInvalidArgument,
-          fmt::format("writing {}: it is there already: remove it, or choose another name", path));
-    }
-    return fail(Error::from_errno(errno, fmt::format("renaming {} to {}", staging, path)));
+  // Plain rename() refuses to replace a directory that is not empty, and not every file system that
+  // a spore may lie on knows RENAME_NOREPLACE; files and empty directories it would replace.
+  const bool taken = is_there(path);
+  if (!taken && ::rename(staging.c_str(), path.c_str()) == 0) {
+    return base::sync_path(fs::path(path).parent_path().string());
   }
-  return base::sync_path(fs::path(path).parent_path().string());
+  if (taken || errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR) {
+    return fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("writing {}: it is there already: remove it, or choose another name", path));
+  }
+  return fail(Error::from_errno(errno, fmt::format("renaming {} to {}", staging, path)));
 }
 
 bool is_staging_name(std::string_view file_name) {
@@ -100,13 +101,6 @@ Result<void> Staging::sync() {
 }
 
 Result<void> Staging::publish() {
-  // rename() would take the place of an empty directory.
-  if (is_there(final_path_)) {
-    return fail(ErrorCode::kInvalidArgument,
-                fmt::format("writing {}: it came into being meanwhile: remove it, or choose "
-                            "another name",
-                            final_path_));
-  }
   SPORE_TRY(rename_new(staging_, final_path_));
   staging_.clear();
   return {};

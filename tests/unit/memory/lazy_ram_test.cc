@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/files.h"
 #include "memory/memory_file.h"
 #include "memory/ram.h"
 #include "support/fake_chunks.h"
@@ -186,7 +187,7 @@ TEST_F(LazyRamTest, ManyThreadsLoadEachChunkOnce) {
 TEST_F(LazyRamTest, TheKernelsOwnAccessesWaitAsWell) {
   const auto ram = loaded(image_);
   const auto file = create_memory_file(kPages * kPageSize).value();
-  ASSERT_TRUE(write_all(file.get(), ram->memory().regions().front().bytes, 0));
+  ASSERT_TRUE(base::write_all_at(file.get(), ram->memory().regions().front().bytes, 0, "the file"));
   std::vector<std::byte> copy(kPages * kPageSize);
   ASSERT_EQ(::pread(file.get(), copy.data(), copy.size(), 0), static_cast<ssize_t>(copy.size()));
   EXPECT_EQ(copy, ram_);
@@ -343,7 +344,8 @@ TEST_F(LazyRamTest, MappingALayerLoadsNothing) {
   {
     const auto file = create_memory_file(2 * kPageSize).value();
     const std::vector<std::uint32_t> pages{kFull + 7, kSome + 5};
-    ASSERT_TRUE(write_all(file.get(), std::vector<std::byte>(2 * kPageSize, std::byte{9}), 0));
+    ASSERT_TRUE(base::write_all_at(file.get(), std::vector<std::byte>(2 * kPageSize, std::byte{9}),
+                                   0, "the file"));
     layer = RamImage::layer_of(image_, base::UniqueFd(::dup(file.get())), pages).value();
   }
   const auto ram = loaded(layer);

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "base/files.h"
 #include "memory/memory_file.h"
 #include "memory/ram.h"
 
@@ -36,7 +37,7 @@ base::UniqueFd file_on_disk(std::uint64_t size,
   EXPECT_TRUE(file.valid());
   EXPECT_EQ(::ftruncate(file.get(), static_cast<off_t>(size)), 0);
   for (const auto& [page, value] : pages) {
-    EXPECT_TRUE(write_all(file.get(), page_full_of(value), page * kPageSize));
+    EXPECT_TRUE(base::write_all_at(file.get(), page_full_of(value), page * kPageSize, "the file"));
   }
   base::UniqueFd reader(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   ::unlink(path.c_str());

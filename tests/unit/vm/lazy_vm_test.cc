@@ -3,11 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <condition_variable>
 #include <cstring>
-#include <mutex>
 
 #include "isa/board.h"
+#include "support/ending.h"
 #include "support/fake_chunks.h"
 #include "support/fake_hypervisor.h"
 #include "virtio/mmio_registers.h"
@@ -30,27 +29,6 @@ constexpr std::uint64_t kGoodText = kQueue + 0x3000;
 constexpr std::uint32_t kBadChunk = 8;
 constexpr std::uint64_t kBadText = kBadChunk * memory::kChunkBytes;
 constexpr char kBad[] = "chunk 8 (sha256 ab12): its bytes do not match its name";
-
-class Ending final : public VmObserver {
- public:
-  void on_agent_bytes(std::string_view) override {}
-  void on_captured(const CaptureTimings&) override {}
-  void on_ended(const MachineEnd& end) override {
-    const std::lock_guard lock(mutex_);
-    end_ = end;
-    changed_.notify_all();
-  }
-  MachineEnd await() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return end_.has_value(); });
-    return *end_;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::optional<MachineEnd> end_;
-};
 
 class LazyVmTest : public ::testing::Test {
  protected:
@@ -110,7 +88,7 @@ class LazyVmTest : public ::testing::Test {
     Generation generation;
     generation.number = 1;
     generation.id = std::string(32, 'b');
-    const auto ending = std::make_shared<Ending>();
+    const auto ending = std::make_shared<testing::Ending>();
     ForkTimings timings;
     auto shell = Shell::for_forks(hypervisor_, capture_->shape(), capture_->ram).value();
     auto vm = Vm::fork(std::move(shell), capture_, generation, ending, timings).value();

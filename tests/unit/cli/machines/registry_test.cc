@@ -126,6 +126,34 @@ TEST_F(RegistryTest, AMachineGoesThroughItsStates) {
   EXPECT_FALSE(has_folder("web"));
 }
 
+TEST_F(RegistryTest, ASuspendedMachineStaysUntilItIsResumedOrRemoved) {
+  auto claim = registry_.claim("web");
+  ASSERT_TRUE(claim);
+  MonitorRecord record = record_of(getpid());
+  ASSERT_TRUE(claim->folder.write_record(record));
+  const auto running = registry_.claim_suspended("web");
+  ASSERT_FALSE(running);
+  EXPECT_THAT(running.error().message(), HasSubstr("it is running, not suspended"));
+  record.ended = true;
+  record.spore = claim->folder.path() + "/suspended-1";
+  ASSERT_TRUE(claim->folder.write_record(record));
+  claim = fail(ErrorCode::kInternal, "");
+  EXPECT_EQ(registry_.find("web")->state, State::kSuspended);
+  EXPECT_EQ(registry_.list()->entries.size(), 1U);
+  EXPECT_FALSE(registry_.claim("web")) << "its name is taken";
+
+  auto resumed = registry_.claim_suspended("web");
+  ASSERT_TRUE(resumed) << resumed.error().message();
+  EXPECT_FALSE(registry_.claim_suspended("web")) << "once";
+  record.ended = false;
+  ASSERT_TRUE(resumed->folder.write_record(record));
+  EXPECT_EQ(registry_.find("web")->state, State::kRunning);
+  resumed = fail(ErrorCode::kInternal, "");  // its monitor dies
+  EXPECT_EQ(registry_.find("web")->state, State::kSuspended) << "it can be resumed again";
+  EXPECT_TRUE(registry_.remove("web", 0));
+  EXPECT_FALSE(registry_.claim_suspended("web"));
+}
+
 TEST_F(RegistryTest, ANameIsTakenOnce) {
   const auto claim = registry_.claim("web");
   ASSERT_TRUE(claim);

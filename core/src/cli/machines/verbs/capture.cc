@@ -114,8 +114,8 @@ void add_suspend_command(CLI::App& app, Context& context) {
   command->add_flag("--json", options->json, "Print what was written as a JSON object");
   command->footer(
       std::string("`spore resume NAME` lets it go on, with all that ran in it; commands "
-                  "that were started by `spore exec`\nlose their terminals. It costs no "
-                  "memory meanwhile.\n") +
+                  "that were started by `spore exec`\nlose their terminals. It is kept beside "
+                  "the machine's other files, which `spore rm` removes.\n") +
       kStatusFooter + "Example:\n  spore suspend web");
   command->callback([options, &context] {
     std::signal(SIGPIPE, SIG_IGN);

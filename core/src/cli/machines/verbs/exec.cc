@@ -25,12 +25,8 @@ constexpr std::size_t kMaxCollected = 16 * 1024 * 1024;
 
 struct ExecOptions {
   std::string name;
-  std::vector<std::string> argv;
-  std::vector<std::string> env;
-  std::string workdir = "/";
-  std::string user;
+  CommandWords command;
   bool input = false;
-  bool terminal = false;
   bool json = false;
 };
 
@@ -41,26 +37,12 @@ struct Collected {
 };
 
 Result<ExecRequest> request_of(const ExecOptions& options) {
-  if (options.terminal && options.json) {
+  if (options.command.terminal && options.json) {
     return fail(ErrorCode::kInvalidArgument,
                 "running a command with --tty and --json: its terminal cannot be put into a JSON "
                 "document; leave one of them out");
   }
-  ExecRequest request;
-  request.argv = options.argv;
-  SPORE_ASSIGN(request.env, parse_environment(options.env));
-  request.workdir = options.workdir;
-  request.user = options.user;
-  request.terminal = options.terminal;
-  if (options.terminal) {
-    const TerminalSize size = terminal_size().value_or(TerminalSize{});
-    request.rows = size.rows;
-    request.columns = size.columns;
-    if (const char* term = std::getenv("TERM"); term != nullptr) {
-      request.env.try_emplace("TERM", term);
-    }
-  }
-  return request;
+  return exec_request(options.command);
 }
 
 Followed collect(Process& process, bool input, Collected& collected) {
@@ -125,7 +107,7 @@ int follow(const std::shared_ptr<ClientProcess>& process, SignalForwarder& signa
   Collected collected;
   Followed followed;
   {
-    const RawTerminal raw(options.terminal && options.input);
+    const RawTerminal raw(options.command.terminal && options.input);
     const auto give_up = [&process] { process->disconnect(); };
     signals.attach(*process, give_up);
     followed = options.json ? collect(*process, options.input, collected)
@@ -168,15 +150,11 @@ void add_exec_command(CLI::App& app, Context& context) {
   CLI::App* exec = app.add_subcommand("exec", "Run a command in a machine that runs");
   auto options = std::make_shared<ExecOptions>();
   exec->add_flag("-i,--interactive", options->input, "Pass standard input on to it");
-  exec->add_flag("-t,--tty", options->terminal, "Give it a terminal");
-  exec->add_option("-e,--env", options->env, "NAME=VALUE for the command, or NAME to pass it on")
-      ->allow_extra_args(false);
-  exec->add_option("-w,--workdir", options->workdir, "Where it runs (default /)");
-  exec->add_option("-u,--user", options->user, "Who it runs as, a name or a number");
+  add_command_options(*exec, options->command);
   exec->add_flag("--json", options->json,
                  "Print status, stdout and stderr as a JSON object when it has ended");
   exec->add_option("name", options->name, "The machine")->required();
-  exec->add_option("command", options->argv, "The command and its arguments")->required();
+  exec->add_option("command", options->command.argv, "The command and its arguments")->required();
   exec->positionals_at_end();
   exec->footer(
       "Answers the command's exit status (128 + N for signal N); 125 when spore itself fails "
@@ -185,8 +163,9 @@ void add_exec_command(CLI::App& app, Context& context) {
       "executed,\n127 when it is not found. The command ends with this program.\n"
       "Example:\n  spore exec -it web -- sh");
   exec->callback([options, &context] {
-    if (options->argv.size() > 1 && options->argv.front() == "--") {
-      options->argv.erase(options->argv.begin());  // which parts it from the machine's name
+    auto& argv = options->command.argv;
+    if (argv.size() > 1 && argv.front() == "--") {
+      argv.erase(argv.begin());  // which parts it from the machine's name
     }
     context.status = run(*options);
   });
