@@ -176,6 +176,9 @@ Result<Entry> resume_machine(const Registry& registry, const std::string& name,
   SPORE_ASSIGN(auto claimed, registry.claim_suspended(name));
   std::optional<Claim> claim(std::move(claimed));
   CreateOrder order{name, entry.record->engine, {}, entry.record->spore};
+  if (order.engine.empty()) {
+    order.engine = "auto";  // a monitor died before it had resumed it
+  }
   order.config.memory_bytes = entry.record->memory_bytes;
   order.config.cpus = entry.record->cpus;
   order.config.hostname = name;

@@ -130,6 +130,7 @@ Result<void> leave_ended(Monitor& monitor, const Folder& folder, MonitorRecord r
 Result<void> leave_suspended(const CreateMessage& order, const Folder& folder,
                              MonitorRecord record) {
   record.ended = true;
+  record.engine = order.engine;
   record.spore = order.spore;
   record.end_reason = to_string(EndReason::kClosed);
   record.end = "the machine is suspended";
