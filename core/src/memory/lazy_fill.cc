@@ -363,8 +363,8 @@ Result<void> LazyFill::install(const ChunkPages& has, std::span<const std::byte>
     if (count > 0) {
       const auto run = bytes.subspan(at * kPageSize, count * kPageSize);
       const std::size_t offset = has.chunk * kChunkBytes + at * kPageSize;
-      const auto done =
-          userfault_ ? userfault_->copy(view_.data() + offset, run) : base::write_all_at(file_, run, offset, "a machine's RAM");
+      const auto done = userfault_ ? userfault_->copy(view_.data() + offset, run)
+                                   : base::write_all_at(file_, run, offset, "a machine's RAM");
       if (!done) {
         return fail(done.error().with_context(fmt::format("chunk {}", has.chunk)));
       }

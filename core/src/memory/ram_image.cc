@@ -112,7 +112,7 @@ Result<std::shared_ptr<const RamImage>> RamImage::layer(std::shared_ptr<const Ra
   for (std::size_t at = 0; at < pages.size();) {
     const std::size_t count = run_length(pages, at);
     SPORE_TRY(base::write_all_at(file.get(), ram.subspan(pages[at] * kPageSize, count * kPageSize),
-                        at * kPageSize, "a captured machine's RAM"));
+                                 at * kPageSize, "a captured machine's RAM"));
     at += count;
   }
   SPORE_TRY(seal(file));

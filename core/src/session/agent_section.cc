@@ -74,8 +74,7 @@ void to_json(nlohmann::json& json, const ProcessRecord& record) {
           {"output", record.output},
           {"input", record.input},
           {"fixture_points", record.fixture_points},
-          {"start_failure",
-           record.start_failure}};
+          {"start_failure", record.start_failure}};
 }
 
 void from_json(const nlohmann::json& json, ProcessRecord& record) {

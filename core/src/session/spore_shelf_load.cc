@@ -91,8 +91,8 @@ void SporeShelf::keep_working_set(const ImagePtr& image) {
   {
     const std::lock_guard lock(mutex_);
     const auto found = on_disk_.find(image.get());
-    if (!image->working_set() || found == on_disk_.end() ||
-        found->second.image.lock() != image || found->second.has_working_set) {
+    if (!image->working_set() || found == on_disk_.end() || found->second.image.lock() != image ||
+        found->second.has_working_set) {
       return;
     }
     found->second.has_working_set = true;

@@ -29,8 +29,8 @@ Error damaged(std::string_view why) {
 // The files of a spore whose bytes follow from the list of spores.
 std::vector<BundleFile> implied_files(const BundledSpore& spore, std::string_view parent_name) {
   const std::string digest_line = manifest_digest_text(spore.id);
-  std::vector<BundleFile> files = {
-      {bundled_path(spore.name, kManifestDigestFile), base::sha256_of(digest_line), digest_line.size()}};
+  std::vector<BundleFile> files = {{bundled_path(spore.name, kManifestDigestFile),
+                                    base::sha256_of(digest_line), digest_line.size()}};
   if (!spore.parent.empty()) {
     const std::string hint = parent_hint(spore.name, parent_name);
     files.push_back({bundled_path(spore.name, kParentFile), base::sha256_of(hint), hint.size()});

@@ -81,9 +81,8 @@ class Planner {
 
   void add_text(std::size_t member, std::string_view file, std::string text) {
     std::string digest = base::sha256_of(text);
-    files_.push_back(
-        {{bundled_path(members_[member].name, file), std::move(digest), text.size()},
-         {{}, std::move(text)}});
+    files_.push_back({{bundled_path(members_[member].name, file), std::move(digest), text.size()},
+                      {{}, std::move(text)}});
   }
 
   void add_own_files(std::size_t i) {

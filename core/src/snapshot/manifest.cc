@@ -62,8 +62,8 @@ std::vector<std::string> differences(const Platform& wanted, const Platform& off
 
 void stamp(Manifest& manifest) {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
-  manifest.created = static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::seconds>(now).count());
+  manifest.created =
+      static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now).count());
   manifest.created_by = "spore " SPORE_VERSION;
 }
 

@@ -1,6 +1,7 @@
-// What is asked of JSON and CBOR before a value is built from it. The library's reader recurses once
-// per level, as do its copies, comparisons and destructors, and it trusts the lengths it reads: so
-// the bytes are walked first, down to a limit. Nothing of ours holds a float or raw bytes.
+// What is asked of JSON and CBOR before a value is built from it. The library's reader recurses
+// once per level, as do its copies, comparisons and destructors, and it trusts the lengths it
+// reads: so the bytes are walked first, down to a limit. Nothing of ours holds a float or raw
+// bytes.
 #pragma once
 
 #include <cstddef>

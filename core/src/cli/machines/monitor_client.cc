@@ -30,9 +30,9 @@ Result<MonitorClient> MonitorClient::connect(const Registry& registry, const std
   for (int round = 0;; ++round) {
     SPORE_ASSIGN(const Entry entry, registry.find(name));
     if (entry.state == State::kSuspended) {
-      return fail(ErrorCode::kUnavailable,
-                  fmt::format("{0}: it is suspended; `spore resume {1}` lets it go on", attempted,
-                              name));
+      return fail(
+          ErrorCode::kUnavailable,
+          fmt::format("{0}: it is suspended; `spore resume {1}` lets it go on", attempted, name));
     }
     if (entry.state == State::kEnded) {
       return fail(ended_error(attempted, entry));
