@@ -51,7 +51,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return 0;
   }
   fuzz_require(snapshot::to_document(*state) == bytes);
-  testing::GuestRam ram(1 << 16);
+  spore::testing::GuestRam ram(1 << 16);
   auto devices = vm::DeviceSet::create(options(), ram.memory(), state->devices);
   if (!devices) {
     return 0;

@@ -15,7 +15,9 @@ Run = Callable[..., pytest.RunResult]
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith(("SPORE_PYTEST", "DOUBLE_"))]:
+    for name in [
+        name for name in os.environ if name.startswith(("SPORE_PYTEST", "DOUBLE_", "PYTEST_XDIST"))
+    ]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("SPORE_CHANNEL_FD", raising=False)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)

@@ -26,7 +26,7 @@ _HOST_ONLY = frozenset(
     PYTEST_VERSION SHLVL STY TEMP TMP TMPDIR TMUX TMUX_PANE WAYLAND_DISPLAY WINDOWID XAUTHORITY
     """.split()  # noqa: SIM905
 )
-_HOST_ONLY_PREFIXES = ("SPORE_", "SSH_", "SYSTEMD_", "XDG_RUNTIME", "XDG_SESSION")
+_HOST_ONLY_PREFIXES = ("PYTEST_XDIST_", "SPORE_", "SSH_", "SYSTEMD_", "XDG_RUNTIME", "XDG_SESSION")
 
 # Of a project: histories, caches and virtual environments. The interpreter's own environment is in
 # the environment image in any case.
