@@ -30,10 +30,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--spore-dist",
-        default="shard",
-        choices=("shard", "each"),
-        help="shard: each child runs its part of the tests (default); each: every test runs in a"
-        " clean machine, put back to the fixture point after the one before",
+        default="load",
+        choices=("load", "loadfile", "loadscope", "loadgroup", "shard", "each"),
+        help="load: children take tests as they need them (default); loadfile, loadscope,"
+        " loadgroup: tests of a file, of a module or class, or with the same"
+        " @pytest.mark.xdist_group stay together; shard: each child has its part from the start;"
+        " each: every test runs in a clean machine, put back to the fixture point after the one"
+        " before",
     )
     group.addoption(
         "--spore-engine",
@@ -52,6 +55,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SIZE",
         help="host memory that the children may have of their own, all together: when they near it,"
         " fewer run at a time",
+    )
+    group.addoption(
+        "--spore-timeout",
+        metavar="SECONDS",
+        help="end a test that takes longer, with the stacks of all its threads; the others go on",
+    )
+    group.addoption(
+        "--spore-keep-failed",
+        metavar="DIR",
+        help="keep the machine of each failed test in DIR, as it was before any teardown: see"
+        " spore run --from",
     )
     group.addoption(
         "--spore-timings",

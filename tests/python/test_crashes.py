@@ -82,6 +82,72 @@ def test_a_child_lost_after_its_last_test_fails_the_run(
     result.stdout.fnmatch_lines(["spore: child 0 was lost after its last test: *status 6"])
 
 
+def test_a_segmentation_fault_tells_where(pytester: pytest.Pytester, forked: Run) -> None:
+    pytester.makepyfile("""
+        import faulthandler
+        def crash_here(): faulthandler._sigsegv()
+        def test_segfault(): crash_here()
+        def test_after(): pass
+    """)
+    result = forked()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "while this test ran, pytest was ended by signal 11 (SIGSEGV)",
+            "The end of its standard error:",
+            "*test_a_segmentation_fault_tells_where.py*line 2 in crash_here",
+        ]
+    )
+
+
+@pytest.mark.parametrize("dist", ["load", "each"])
+def test_a_test_that_hangs_is_ended_with_its_stacks(
+    pytester: pytest.Pytester, forked: Run, dist: str
+) -> None:
+    pytester.makepyfile("""
+        import threading
+        def wait_here(): threading.Event().wait()
+        def test_before(): pass
+        def test_hangs(): wait_here()
+        def test_after(): pass
+    """)
+    result = forked("--spore-timeout=3", f"--spore-dist={dist}")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "while this test ran, --spore-timeout=3 passed; pytest was ended by signal 6 (SIGABRT)",
+            "*line 2 in wait_here",
+        ]
+    )
+
+
+def test_a_test_that_cannot_be_interrupted_ends_with_its_machine(
+    pytester: pytest.Pytester, forked: Run
+) -> None:
+    pytester.makepyfile("""
+        import signal, time
+        def test_hangs():
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGABRT})
+            time.sleep(1000)
+        def test_after(): pass
+    """)
+    result = forked("--spore-timeout=3", fork="--spore-fork=1")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        ["while this test ran, --spore-timeout=3 passed; pytest had to be ended with its machine"]
+    )
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "inf", "nan"])
+def test_a_timeout_that_is_none_is_refused(
+    pytester: pytest.Pytester, forked: Run, value: str
+) -> None:
+    pytester.makepyfile("def test_a(): pass")
+    result = forked(f"--spore-timeout={value}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*--spore-timeout={value}: give a number of seconds*"])
+
+
 def test_an_engine_that_is_gone_ends_the_run_with_one_line(
     pytester: pytest.Pytester, forked: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

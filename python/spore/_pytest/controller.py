@@ -11,17 +11,16 @@ import contextlib
 import os
 import sys
 import time
-from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from _pytest.config import create_terminal_writer
 
 import spore
-from spore._pytest import cache, environment, frames, reports, shards, summary
-from spore._pytest.fleet import Ended, Fleet, Member, Printed, ReachedFixturePoint, Said
+from spore._pytest import cache, environment, frames, reports, summary
+from spore._pytest.dispatch import Dispatcher
+from spore._pytest.fleet import Ended, Fleet, Printed, ReachedFixturePoint, Said
 from spore._pytest.options import Settings
 
 if TYPE_CHECKING:
@@ -32,19 +31,6 @@ class GuestInternalError(Exception):
     """pytest, or a plugin, broke in the machine; the message is what it said there."""
 
 
-@dataclass
-class Child:
-    """What a machine still has to do."""
-
-    shard: int
-    remaining: deque[int]
-    running: frames.Message | None = None  # its "start"
-    calls: list[reports.Call] = field(default_factory=list)
-    phases: list[str] = field(default_factory=list)  # of the running test, that were reported
-    progressed: bool = False  # since its machine was forked
-    finished: bool = False  # said all that it has to say
-
-
 class Controller:
     """Drives one session."""
 
@@ -53,10 +39,8 @@ class Controller:
         self._settings = settings
         self._fleet = Fleet(settings, self._progress)
         self._tests: list[str] = []
+        self._groups: list[str | None] = []
         self._at_fixture_point = False
-        self._children: dict[int, Child] = {}
-        self._waiting: deque[int] = deque()  # tests that no child has yet; only with each
-        self._unforked: deque[Child] = deque()  # for which there was no room yet
         self.story = summary.Story()
 
     # ---- hooks ------------------------------------------------------------------------------
@@ -78,7 +62,9 @@ class Controller:
         if self._tests:
             try:
                 self._prepare(session)
-                self._run(session)
+                Dispatcher(
+                    self._config, session, self._settings, self._fleet, self.story, self
+                ).run(self._tests, self._groups)
             except spore.Error as error:
                 raise pytest.exit.Exception(
                     f"--spore-fork: {error}", returncode=pytest.ExitCode.INTERNAL_ERROR
@@ -113,6 +99,7 @@ class Controller:
             if isinstance(said, dict):
                 if said["type"] == "collected":
                     self._tests = [str(test) for test in said["tests"]]
+                    self._groups = list(said["groups"])
                     break
                 self._take_collection(session, said)
             else:
@@ -137,7 +124,7 @@ class Controller:
         elif kind == "collection_finish":
             self._write_collected(message["lines"])
         else:
-            self._take_general(session, message)
+            self.take_general(session, message)
 
     def _write_collected(self, lines: Iterable[str]) -> None:
         terminal = self._terminal
@@ -162,191 +149,21 @@ class Controller:
                 self.story.preparing = float(said["seconds"])
                 prepared = True
             elif said["type"] == "fixture_failed":
-                self._write_line(
+                self.write_line(
                     f"spore: the session fixture {said['name']!r} failed before the fixture point:"
                     f" {said['failure']}",
                     red=True,
                 )
             else:
-                self._take_general(session, said)
+                self.take_general(session, said)
         self._fleet.capture()
-
-    # ---- children ---------------------------------------------------------------------------
-
-    def _run(self, session: pytest.Session) -> None:
-        started = time.monotonic()
-        terminal = self._terminal
-        if terminal is not None and self._config.get_verbosity() == 0:
-            # Tests of several files arrive by turns: one row of results is what can be read.
-            terminal.showfspath = False
-        plan = shards.split(len(self._tests), self._settings.children)
-        self.story.children = len(plan)
-        if self._settings.each:
-            self._waiting.extend(range(len(self._tests)))
-            first = [deque([self._waiting.popleft()]) for _ in plan]
-        else:
-            first = [deque(tests) for tests in plan]
-        self._unforked.extend(Child(shard, tests) for shard, tests in enumerate(first))
-        self._admit()
-        try:
-            while self._children or self._unforked:
-                member, said = self._fleet.next_event()
-                child = self._children.get(member.index)
-                if child is None:
-                    continue  # its end was already dealt with
-                if isinstance(said, dict):
-                    self._take(session, member, child, said)
-                elif isinstance(said, Printed):
-                    self._print(said)
-                elif isinstance(said, Ended):
-                    self._take_end(session, member, child, said)
-                if self._unforked and _ends_something(said):
-                    self._admit()
-        finally:
-            self.story.running = time.monotonic() - started
-
-    def _fork(self, children: list[Child]) -> None:
-        members = self._fleet.fork([child.shard for child in children], self.story.children)
-        for member, child in zip(members, children):
-            self._give_order(member, child)
-
-    def _admit(self) -> None:
-        """Forks the children that there is room for: with a budget one by one, else all at once."""
-        while self._unforked and self._fleet.has_room(self._children, more=1):
-            count = len(self._unforked) if self._settings.budget is None else 1
-            self._fork([self._unforked.popleft() for _ in range(count)])
-
-    def _give_order(self, member: Member, child: Child) -> None:
-        self._children[member.index] = child
-        child.progressed = False
-        follows = None
-        if self._settings.each and child.remaining[-1] + 1 < len(self._tests):
-            # What the next test needs is not torn down, as in a run without forks.
-            follows = child.remaining[-1] + 1
-        order = {
-            "type": "run",
-            "run": shards.to_ranges(child.remaining),
-            "follows": follows,
-            "each": self._settings.each,
-        }
-        # One that has ended already says so itself, through its reader.
-        with contextlib.suppress(spore.MachineEnded):
-            self._fleet.send(member, order)
-
-    def _go_on(self, member: Member, child: Child) -> None:
-        """With each: puts the machine back for the next test, or ends it when there is none."""
-        crowded = len(self._children) > 1 and not self._fleet.has_room(self._children, more=0)
-        del self._children[member.index]
-        if not self._waiting or crowded:
-            self._fleet.retire(member)  # the others take what is left
-            return
-        following = Child(child.shard, deque([self._waiting.popleft()]))
-        self._give_order(self._fleet.reset(member, child.shard, self.story.children), following)
-
-    def _take(
-        self, session: pytest.Session, member: Member, child: Child, message: frames.Message
-    ) -> None:
-        kind = message["type"]
-        if kind == "finish":
-            child.finished = True
-            if message["failed"]:
-                session.shouldfail = message["failed"]
-                raise session.Failed(session.shouldfail)
-            return
-        if kind == "done" and self._settings.each:
-            self._go_on(member, child)
-            return
-        if kind == "start":
-            child.running = message
-            child.phases = []
-        elif kind == "report" and child.running is not None:
-            child.phases.append(str(message["report"].get("when")))
-        try:
-            call = reports.hook_call(self._config, message)
-        except frames.FrameError as error:
-            self._take_end(session, member, child, Ended(f"the machine sent nonsense: {error}"))
-            return
-        if call is None:
-            self._take_general(session, message)
-            return
-        child.calls.append(call)
-        if kind == "end":
-            child.running = None
-            child.progressed = True
-            if child.remaining and self._tests[child.remaining[0]] == message["test"]:
-                child.remaining.popleft()
-        if child.running is None:
-            self._flush(session, child)
-
-    def _flush(self, session: pytest.Session, child: Child) -> None:
-        calls, child.calls = child.calls, []
-        for call in calls:
-            call()
-        if session.shouldfail:
-            raise session.Failed(session.shouldfail)
-        if session.shouldstop:
-            raise session.Interrupted(session.shouldstop)
-
-    def _take_end(self, session: pytest.Session, member: Member, child: Child, end: Ended) -> None:
-        if child.finished and not child.remaining:
-            del self._children[member.index]
-            self._fleet.retire(member)
-            return
-        self.story.crashes += 1
-        if child.running is not None or (child.remaining and not child.progressed):
-            self._report_crash(child, end)
-        elif not child.remaining:
-            # All its tests are reported, but what follows them is lost.
-            self._write_line(
-                f"spore: child {child.shard} was lost after its last test: {end.reason}", red=True
-            )
-            session.testsfailed += 1
-        else:
-            self._write_line(
-                f"spore: child {child.shard} was lost between two tests: {end.reason}", red=True
-            )
-        self._flush(session, child)
-        self._replace(member, child)
-
-    def _replace(self, member: Member, child: Child) -> None:
-        """Gives what a child that is lost has left to another."""
-        if self._settings.each and not child.remaining:
-            self._go_on(member, child)
-            return
-        del self._children[member.index]
-        self._fleet.retire(member)
-        if child.remaining:
-            self._fork([Child(child.shard, child.remaining)])
-
-    def _report_crash(self, child: Child, end: Ended) -> None:
-        """Reports the running test as failed; the first one, if none had started."""
-        test = self._tests[child.remaining[0]]
-        location: Any = (test.split("::")[0], None, test)
-        where = "before this test, the first of its child, started"
-        when = "setup"
-        if child.running is not None:
-            test, location = child.running["test"], child.running["location"]
-            where = "while this test ran"
-            when = "teardown" if {"call", "teardown"} & set(child.phases) else "call"
-        else:
-            start = {"type": "start", "test": test, "location": location}
-            child.calls.append(reports.hook_call(self._config, start) or (lambda: None))
-        text = f"{where}, {end.reason}"
-        if end.console:
-            text += f"\nThe end of the machine's console:\n{end.console}"
-        report = reports.crash_report(test, location, when, text)
-        hook = self._config.hook
-        child.calls.append(lambda: hook.pytest_runtest_logreport(report=report))
-        child.calls.append(lambda: hook.pytest_runtest_logfinish(nodeid=test, location=location))
-        child.running = None
-        child.remaining.popleft()
 
     # ---- what can come at any time ----------------------------------------------------------
 
     def _take_other(self, session: pytest.Session, said: Said) -> None:
         """What pytest does not say over the channel, before the fixture point."""
         if isinstance(said, Printed):
-            self._print(said)
+            self.print(said)
         elif isinstance(said, ReachedFixturePoint):
             self._at_fixture_point = True
         elif isinstance(said, Ended):
@@ -358,15 +175,15 @@ class Controller:
                 returncode=said.status or pytest.ExitCode.INTERNAL_ERROR,
             )
 
-    def _take_general(self, session: pytest.Session, message: frames.Message) -> None:
+    def take_general(self, session: pytest.Session, message: frames.Message) -> None:
         if message["type"] == "stopped":
-            self._stop(session, message)
+            self.stop(session, message)
         call = reports.hook_call(self._config, message)
         if call is None:
             raise GuestInternalError(f"the machine sent an unexpected {message['type']!r}")
         call()
 
-    def _stop(self, session: pytest.Session, message: frames.Message) -> NoReturn:
+    def stop(self, session: pytest.Session, message: frames.Message) -> NoReturn:
         """Ends this session as the one in the machine ended."""
         how = message["how"]
         if how == "usage":
@@ -391,21 +208,17 @@ class Controller:
 
     def _progress(self, text: str) -> None:
         if self._config.get_verbosity() >= 0:
-            self._write_line(f"spore: {text}")
+            self.write_line(f"spore: {text}")
 
-    def _write_line(self, text: str, **markup: bool) -> None:
+    def write_line(self, text: str, **markup: bool) -> None:
         terminal = self._terminal
         if terminal is not None:
             if terminal._tw.width_of_current_line:
                 terminal._tw.line()
             terminal.write_line(text, **markup)
 
-    def _print(self, printed: Printed) -> None:
+    def print(self, printed: Printed) -> None:
         _write(printed)
-
-
-def _ends_something(said: Said) -> bool:
-    return isinstance(said, Ended) or (isinstance(said, dict) and said["type"] in ("end", "done"))
 
 
 def run_whole(config: pytest.Config, settings: Settings) -> int:

@@ -20,7 +20,10 @@ from spore._pytest.environment import ImagePlan
 from spore._pytest.options import LEAST_PER_CHILD, Settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from spore import ForkTimings, Image, Machine, MachineStats, Process, Session, Spore
+    from spore._pytest.keep import Keeper
 
 _JOIN_SECONDS = 5.0
 _PARENT = -1
@@ -178,6 +181,15 @@ class Fleet:
     def next_event(self) -> tuple[Member, Said]:
         return self._events.get()
 
+    def next_event_until(self, deadline: float | None) -> tuple[Member, Said] | None:
+        """The next event; None when `deadline`, of time.monotonic(), passes before."""
+        if deadline is None:
+            return self._events.get()
+        try:
+            return self._events.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            return None
+
     def has_room(self, running: Iterable[int], *, more: int) -> bool:
         """Whether the children numbered `running`, and `more` like the largest, keep the budget."""
         budget = self.settings.budget
@@ -191,6 +203,14 @@ class Fleet:
                     private.append(member.machine.stats().private_bytes)
         largest = max([LEAST_PER_CHILD, *private])
         return sum(private) + more * largest <= budget
+
+    def keep(self, member: Member, keeper: Keeper, test: str) -> Path:
+        """Saves the machine of `member`, whose pytest waits where `test` failed, and goes on."""
+        assert self._spore is not None
+        try:
+            return keeper.keep(member, self._spore, test)
+        finally:
+            member.process.release_fixture_point()
 
     def retire(self, member: Member) -> None:
         """Ends a machine whose work is done, and remembers what it cost."""

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 import time
 import warnings
+from collections import deque
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import spore
-from spore._pytest import cache, frames, shards
+from spore._pytest import cache, frames, schedule
 
 if TYPE_CHECKING:
     from _pytest.fixtures import FixtureDef
@@ -64,6 +66,7 @@ class Channel:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._decoder = frames.Decoder()
+        self._received: deque[frames.Message] = deque()
         os.set_inheritable(descriptor, False)
 
     def send(self, message: frames.Message) -> None:
@@ -72,13 +75,13 @@ class Channel:
             data = data[os.write(self._descriptor, data) :]
 
     def receive(self) -> frames.Message:
-        """The next order; there is never more than one under way."""
-        while True:
+        """The next order."""
+        while not self._received:
             data = os.read(self._descriptor, 65536)
             if not data:
                 raise EOFError("the controller closed the channel")
-            for message in self._decoder.feed(data):
-                return message
+            self._received.extend(self._decoder.feed(data))
+        return self._received.popleft()
 
 
 class GuestPlugin:
@@ -88,6 +91,7 @@ class GuestPlugin:
         self._config = config
         self._channel = channel
         self._stopped = False
+        self._session: pytest.Session | None = None
 
     def send(self, kind: str, **values: Any) -> None:
         self._channel.send({"type": kind, **values})
@@ -112,7 +116,12 @@ class GuestPlugin:
         except session.Failed as error:
             self._stop("failed", str(error))
             raise
-        self.send("collected", tests=[item.nodeid for item in session.items])
+        groups = self._config.getoption("spore_dist") == "loadgroup"
+        self.send(
+            "collected",
+            tests=[item.nodeid for item in session.items],
+            groups=[group_of(item) if groups else None for item in session.items],
+        )
         return result
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -144,18 +153,31 @@ class GuestPlugin:
         spore.fixture_point()
         if not self._config.getoption("spore_keep_random_state"):
             reseed()
-        order = self._channel.receive()
-        indexes = shards.from_ranges(order["run"])
-        follows = order["follows"]
-        self._run(
-            session,
-            [session.items[index] for index in indexes],
-            session.items[follows] if follows is not None else None,
-        )
-        if order["each"]:
+        # How many failures are too many is for the controller to say, who sees all of them.
+        self._config.option.maxfail = 0
+        self._session = session
+        if self._run(session):
             self.send("done")
             self._channel.receive()  # the machine is put back meanwhile: nothing comes
         return True
+
+    def _run(self, session: pytest.Session) -> bool:
+        """Runs what the controller orders; whether its machine is to be put back then.
+
+        A test is run once it is known which one follows: that says what is torn down after it.
+        """
+        tests: deque[int] = deque()
+        order: frames.Message = {"last": False}
+        while True:
+            while len(tests) < 2 and not order["last"]:
+                order = self._channel.receive()
+                tests.extend(schedule.from_ranges(order["run"]))
+            if not tests:
+                return bool(order["each"])
+            item = session.items[tests.popleft()]
+            follows = tests[0] if tests else order["follows"]
+            next_item = session.items[follows] if follows is not None else None
+            self._config.hook.pytest_runtest_protocol(item=item, nextitem=next_item)
 
     def _prepare(self, session: pytest.Session) -> None:
         """Sets up the session fixtures that the selected tests will ask for."""
@@ -200,16 +222,25 @@ class GuestPlugin:
         item._initrequest()  # type: ignore[attr-defined]
         return failure
 
-    def _run(
-        self, session: pytest.Session, items: list[pytest.Item], follows: pytest.Item | None
-    ) -> None:
-        following: list[pytest.Item | None] = [*items[1:], follows]
-        for item, next_item in zip(items, following):
-            self._config.hook.pytest_runtest_protocol(item=item, nextitem=next_item)
-            if session.shouldfail:
-                raise session.Failed(session.shouldfail)
-            if session.shouldstop:
-                raise session.Interrupted(session.shouldstop)
+    # ---- failures -----------------------------------------------------------------------------
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        keeps = self._session is not None and self._config.getoption("spore_keep_failed")
+        if keeps and report.failed and report.when != "teardown":
+            self.send("failing", test=item.nodeid)
+            self._wait_to_be_kept()
+        return report
+
+    def _wait_to_be_kept(self) -> None:
+        before = spore.generation().id
+        spore.fixture_point()
+        # In a machine that was kept, the moment of the failure lasts.
+        while spore.generation().id != before:
+            signal.pause()
 
     # ---- reporting --------------------------------------------------------------------------
 
@@ -219,8 +250,10 @@ class GuestPlugin:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.send("report", report=self._serializable(report))
 
+    @pytest.hookimpl(trylast=True)
     def pytest_runtest_logfinish(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
-        self.send("end", test=nodeid, location=location)
+        stop, fail = _take_wishes(self._session) if self._session is not None else ("", "")
+        self.send("end", test=nodeid, location=location, should_stop=stop, should_fail=fail)
 
     def pytest_warning_recorded(
         self,
@@ -256,13 +289,31 @@ class GuestPlugin:
         return True  # said: pytest need not print it
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+    def pytest_sessionfinish(self) -> Generator[None, object, object]:
         result = yield
-        self.send("finish", failed=str(session.shouldfail or ""))
+        self.send("finish")
         return result
 
     def _serializable(self, report: pytest.CollectReport | pytest.TestReport) -> Any:
         return self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
+
+
+def group_of(item: pytest.Item) -> str | None:
+    """What its marks of pytest-xdist's kind, @pytest.mark.xdist_group(name), call its group."""
+    names = {
+        str(mark.args[0] if mark.args else mark.kwargs.get("name", "default"))
+        for mark in item.iter_markers("xdist_group")
+    }
+    return "_".join(sorted(names)) or None
+
+
+def _take_wishes(session: pytest.Session) -> tuple[str, str]:
+    """Why a test or plugin wants the run stopped or failed; here it goes on, with earlier tests."""
+    wishes = str(session.shouldstop or ""), str(session.shouldfail or "")
+    for name in ("shouldstop", "shouldfail"):
+        # pytest 8 warns of those who take it back.
+        setattr(session, f"_{name}" if hasattr(session, f"_{name}") else name, False)
+    return wishes
 
 
 def session_fixtures(item: pytest.Item) -> list[tuple[str, FixtureDef[Any]]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -19,12 +21,14 @@ class Settings:
     """The options of a run."""
 
     children: int
-    each: bool  # a clean machine for every test
+    dist: str  # one of --spore-dist's choices
     engine: str
     memory: int  # bytes
     budget: int | None  # bytes that the children may have of their own
     timings: bool
     cpus: int
+    timeout: float | None  # seconds that a test may take
+    keep_failed: Path | None  # a directory
 
 
 def read_settings(config: pytest.Config) -> Settings:
@@ -43,12 +47,14 @@ def read_settings(config: pytest.Config) -> Settings:
         raise pytest.UsageError(f"--spore-cpus={cpus}: a machine has 1 to 8 CPUs")
     return Settings(
         children=_children(config.getoption("spore_fork")),
-        each=config.getoption("spore_dist") == "each",
+        dist=config.getoption("spore_dist"),
         engine=config.getoption("spore_engine"),
         memory=parse_size("--spore-memory", config.getoption("spore_memory")),
         budget=_budget(config.getoption("spore_memory_budget")),
         timings=config.getoption("spore_timings"),
         cpus=cpus,
+        timeout=_timeout(config.getoption("spore_timeout")),
+        keep_failed=_directory(config, config.getoption("spore_keep_failed")),
     )
 
 
@@ -79,6 +85,19 @@ def parse_size(option: str, text: str) -> int:
     if not size:
         raise pytest.UsageError(f"{option}={text}: not a size such as 512M or 2G")
     return size
+
+
+def _directory(config: pytest.Config, text: str | None) -> Path | None:
+    return config.invocation_params.dir / Path(text).expanduser() if text else None
+
+
+def _timeout(text: str | None) -> float | None:
+    if text is None:
+        return None
+    with contextlib.suppress(ValueError):
+        if 0 < (seconds := float(text)) < float("inf"):
+            return seconds
+    raise pytest.UsageError(f"--spore-timeout={text}: give a number of seconds, such as 60 or 0.5")
 
 
 def _budget(text: str | None) -> int | None:

@@ -197,3 +197,50 @@ def test_the_status_is_that_of_plain_pytest(
     pytester.makepyfile(source)
     plain = pytester.runpytest_subprocess(*arguments, timeout=_TIMEOUT)
     assert pytester.runpytest_subprocess(_FORK, *arguments, timeout=_TIMEOUT).ret == plain.ret
+
+
+def test_a_failed_test_keeps_its_machine(pytester: pytest.Pytester, program: str) -> None:
+    pytester.makepyfile("""
+        import pathlib
+        import pytest
+
+        @pytest.fixture
+        def data(tmp_path):
+            path = pathlib.Path("/tmp/data")
+            path.write_text("set up")
+            yield path
+            path.unlink()
+
+        def test_passes(data): pass
+        def test_fails(data):
+            data.write_text("as it was")
+            assert 0
+    """)
+    result = pytester.runpytest_subprocess(
+        "--spore-fork=2", "--spore-keep-failed=kept", timeout=_TIMEOUT
+    )
+    result.assert_outcomes(passed=1, failed=1)
+    (kept,) = pytester.path.glob("kept/1/*test_fails")
+    assert not any(pytester.path.glob("kept/1/*test_passes"))
+    command = f"spore run --from {kept.relative_to(pytester.path)} -- "
+    result.stdout.fnmatch_lines(["*Kept machine*", f"{command}sh"])
+    for _ in range(2):  # it stays at that moment
+        done = subprocess.run(
+            [program, "run", "--from", kept, "--", "cat", "/tmp/data"],
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT,
+        )
+        assert (done.returncode, done.stdout) == (0, "as it was"), done.stderr
+
+
+def test_a_test_that_hangs_is_ended_with_its_stacks(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("""
+        import threading
+        def wait_here(): threading.Event().wait()
+        def test_hangs(): wait_here()
+        def test_after(): pass
+    """)
+    result = pytester.runpytest_subprocess("--spore-fork=1", "--spore-timeout=20", timeout=_TIMEOUT)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*--spore-timeout=20 passed; *(SIGABRT)", "*line 2 in wait_here"])

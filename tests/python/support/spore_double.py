@@ -244,6 +244,7 @@ class ChildMachine:
     def __init__(self, pid, process):
         self._pid = pid
         self._process = process
+        process.signal = lambda number: os.kill(pid, number)
         self._closed = False
 
     def _exited(self, status):
