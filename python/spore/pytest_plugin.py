@@ -62,6 +62,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="end a test that takes longer, with the stacks of all its threads; the others go on",
     )
     group.addoption(
+        "--spore-repeat",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run each test N times from the same state, each time in a clean machine, and tell"
+        " which are flaky",
+    )
+    group.addoption(
+        "--spore-seed",
+        type=int,
+        metavar="NUMBER",
+        help="seed random and numpy.random with this in every child, in place of fresh entropy",
+    )
+    group.addoption(
         "--spore-keep-failed",
         metavar="DIR",
         help="keep the machine of each failed test in DIR, as it was before any teardown: see"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -138,6 +139,61 @@ def test_a_budget_that_is_nearly_used_lets_fewer_children_run(
     result.assert_outcomes(passed=8)
     # With room enough they meet.
     assert forked(f"--spore-dist={dist}", fork="--spore-fork=4").parseoutcomes() != {"passed": 8}
+
+
+def test_repeated_tests_tell_flaky_from_failing(pytester: pytest.Pytester, forked: Run) -> None:
+    pytester.makepyfile("""
+        import pathlib, random
+        import pytest
+
+        runs = pathlib.Path(__file__).with_name("runs")
+        state = []
+
+        def test_passes():
+            assert not state
+            state.append(1)
+
+        def test_flaky():
+            with runs.open("a") as file:
+                file.write("x")
+            run = runs.stat().st_size
+            print("run", run)
+            assert run not in (3, 4)
+
+        def test_fails(): assert 0
+    """)
+    result = forked("--spore-repeat=5", "--junitxml=junit.xml", fork="--spore-fork=1")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(passed=1, failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "run 3",
+            "failed in 2 of 5 runs from one state: it is flaky",
+            "failed in 5 of 5 runs from one state",
+            "repeated: 5 runs of each test: 1 passed always, 1 failed always, 1 is flaky",
+            "flaky:   *::test_flaky failed in 2 of 5 runs",
+        ]
+    )
+    assert (pytester.path / "junit.xml").read_text().count("<testcase ") == 3
+
+
+def test_a_seed_makes_runs_the_same(pytester: pytest.Pytester, forked: Run) -> None:
+    pytester.makepyfile("""
+        import random
+        def test_one(): print("random", random.random())
+        def test_two(): print("random", random.random())
+    """)
+    seeded = each(forked, "-rP", "--spore-seed=7").stdout.str()
+    assert len(set(re.findall(r"random (\S+)", seeded))) == 1
+    fresh = each(forked, "-rP").stdout.str()
+    assert len(set(re.findall(r"random (\S+)", fresh))) == 2
+
+
+def test_a_number_of_runs_that_is_none_is_refused(pytester: pytest.Pytester, forked: Run) -> None:
+    pytester.makepyfile("def test_a(): pass")
+    result = forked("--spore-repeat=0")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--spore-repeat=0: give a number from 1 to *"])
 
 
 def test_a_budget_too_small_for_one_child_is_refused(

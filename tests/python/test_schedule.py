@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Sequence
 
 import pytest
 from spore._pytest import schedule
 from spore._pytest.ledger import Ledger
+from spore._pytest.repeat import Repeats
+from spore._pytest.reports import Call
 from spore._pytest.schedule import Schedule
 
 _DISTS = ["load", "loadfile", "loadscope", "loadgroup", "shard", "each"]
@@ -159,6 +162,25 @@ def test_the_end_is_where_a_run_in_order_would_end(
     for test in failing:
         answer = ledger.add(test, (), failures=1, stops=False)
     assert answer == last
+
+
+def _call(number: int) -> Call:
+    return functools.partial(int, number)
+
+
+def test_runs_of_a_test_are_told_as_one() -> None:
+    repeats = Repeats(["a", "b", "c"], 3)
+    assert repeats.numbered() == ["a"] * 3 + ["b"] * 3 + ["c"] * 3
+    failures = [0, 0, 0, 0, 2, 1, 1, 1, 1]
+    answers = [repeats.add(number, [_call(number)], failures[number]) for number in range(9)]
+    told = [answer for answer in answers if answer is not None]
+    assert answers[2::3] == told
+    assert [(one.failed, one.failures) for one in told] == [(0, 0), (2, 2), (3, 1)]
+    assert [one.calls[0]() for one in told] == [0, 4, 6]  # the first that failed, else the first
+    assert repeats.summary() == [
+        "repeated: 3 runs of each test: 1 passed always, 1 failed always, 1 is flaky",
+        "flaky:   b failed in 2 of 3 runs",
+    ]
 
 
 def test_a_test_may_stop_the_run() -> None:

@@ -24,6 +24,7 @@ from spore._pytest import durations, frames, reports
 from spore._pytest.fleet import Ended, Fleet, Member, Printed, ReachedFixturePoint
 from spore._pytest.keep import Keeper
 from spore._pytest.ledger import Ledger
+from spore._pytest.repeat import Repeats
 from spore._pytest.schedule import Schedule, to_ranges
 
 if TYPE_CHECKING:
@@ -93,11 +94,12 @@ class Dispatcher:
 
     def run(self, tests: Sequence[str], groups: Sequence[str | None]) -> None:
         """Returns when all are told; raises what ends a session early."""
-        self._tests = tests
+        self._repeats = self._story.repeats = Repeats(tests, self._settings.repeat)
+        self._tests = self._repeats.numbered()
         self._ledger = Ledger(len(tests), self._failures_left())
         self._schedule = Schedule(
             self._settings.dist,
-            tests,
+            self._tests,
             self._settings.children,
             marks=groups,
             seconds=durations.read(self._config),
@@ -174,10 +176,10 @@ class Dispatcher:
         follows = None
         if self._each and child.remaining[-1] + 1 < len(self._tests):
             # What the next test needs is not torn down, as in a run without forks.
-            follows = child.remaining[-1] + 1
+            follows = self._repeats.test_of(child.remaining[-1] + 1)
         order = {
             "type": "run",
-            "run": to_ranges(tests),
+            "run": to_ranges(map(self._repeats.test_of, tests)),
             "last": child.last,
             "follows": follows,
             "each": self._each,
@@ -278,8 +280,14 @@ class Dispatcher:
         test = child.remaining.popleft()
         child.progressed = True
         self._set_deadline(child)
-        last = self._ledger.add(test, calls, failures=child.failures, stops=stops)
+        repeated = self._repeats.add(test, calls, child.failures)
+        if repeated is None:
+            return
+        last = self._ledger.add(
+            self._repeats.test_of(test), repeated.calls, failures=repeated.failures, stops=stops
+        )
         if last is not None:
+            last = self._repeats.last_of(last)
             self._schedule.drop_after(last)
             for other, idle in list(self._children.items()):
                 if idle.remaining and min(idle.remaining) > last:
@@ -303,7 +311,8 @@ class Dispatcher:
 
     def _tell_live(self, child: Child) -> None:
         """Tells what is known of a test that still runs, if it is its turn."""
-        if child.running is not None and child.remaining[0] == self._ledger.turn:
+        turn = self._repeats.runs == 1 and self._ledger.turn
+        if child.running is not None and child.remaining[0] == turn:
             calls, child.calls = child.calls, []
             for call in calls:
                 call()
@@ -420,7 +429,7 @@ class Dispatcher:
             text += f"\nThe end of the machine's console:\n{end.console}"
         report = reports.crash_report(test, location, when, text)
         hook = self._config.hook
-        child.calls.append(lambda: hook.pytest_runtest_logreport(report=report))
+        child.calls.append(functools.partial(hook.pytest_runtest_logreport, report=report))
         child.calls.append(lambda: hook.pytest_runtest_logfinish(nodeid=test, location=location))
         child.failures += 1
         self._close(member, child)

@@ -152,7 +152,7 @@ class GuestPlugin:
         self._prepare(session)
         spore.fixture_point()
         if not self._config.getoption("spore_keep_random_state"):
-            reseed()
+            reseed(self._config.getoption("spore_seed"))
         # How many failures are too many is for the controller to say, who sees all of them.
         self._config.option.maxfail = 0
         self._session = session
@@ -356,9 +356,10 @@ def session_fixtures(item: pytest.Item) -> list[tuple[str, FixtureDef[Any]]]:
     ]
 
 
-def reseed() -> None:
-    """Gives this child random numbers of its own."""
-    random.seed()
+def reseed(seed: int | None = None) -> None:
+    """Gives this child random numbers of its own, or those of `seed`."""
+    random.seed(seed)
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
-        numpy_random.seed(int.from_bytes(os.urandom(4), "little"))
+        fresh = int.from_bytes(os.urandom(4), "little")
+        numpy_random.seed(fresh if seed is None else seed % 2**32)

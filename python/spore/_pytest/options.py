@@ -13,6 +13,7 @@ import pytest
 _UNITS = {"M": 1024**2, "G": 1024**3}
 # What a child has of its own before its first test, and some room to run it.
 LEAST_PER_CHILD = 16 * 1024**2  # of memory that it alone has; what a new child is taken to need
+_MOST_RUNS = 100_000
 SMALLEST_BUDGET = 2 * LEAST_PER_CHILD
 
 
@@ -29,6 +30,7 @@ class Settings:
     cpus: int
     timeout: float | None  # seconds that a test may take
     keep_failed: Path | None  # a directory
+    repeat: int  # runs of each test
 
 
 def read_settings(config: pytest.Config) -> Settings:
@@ -42,18 +44,22 @@ def read_settings(config: pytest.Config) -> Settings:
             "--spore-fork: --pdb and --trace need a terminal that all children would share: run the"
             " test without --spore-fork to debug it"
         )
+    repeat = config.getoption("spore_repeat")
+    if not 1 <= repeat <= _MOST_RUNS:
+        raise pytest.UsageError(f"--spore-repeat={repeat}: give a number from 1 to {_MOST_RUNS}")
     cpus = config.getoption("spore_cpus")
     if not 1 <= cpus <= 8:
         raise pytest.UsageError(f"--spore-cpus={cpus}: a machine has 1 to 8 CPUs")
     return Settings(
         children=_children(config.getoption("spore_fork")),
-        dist=config.getoption("spore_dist"),
+        dist=config.getoption("spore_dist") if repeat == 1 else "each",
         engine=config.getoption("spore_engine"),
         memory=parse_size("--spore-memory", config.getoption("spore_memory")),
         budget=_budget(config.getoption("spore_memory_budget")),
         timings=config.getoption("spore_timings"),
         cpus=cpus,
         timeout=_timeout(config.getoption("spore_timeout")),
+        repeat=repeat,
         keep_failed=_directory(config, config.getoption("spore_keep_failed")),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 
@@ -23,10 +24,16 @@ def hook_call(config: pytest.Config, message: frames.Message) -> Call | None:
         return lambda: start_or_end(nodeid=message["test"], location=message["location"])
     if kind == "report":
         report = deserialize(config, message)
-        return lambda: hook.pytest_runtest_logreport(report=report)
+        return functools.partial(hook.pytest_runtest_logreport, report=report)
     if kind == "warning":
         return lambda: hook.pytest_warning_recorded.call_historic(kwargs=_warning(message))
     return None
+
+
+def failed_report(call: Call) -> pytest.TestReport | None:
+    """The report that `call` tells, if it is one of a failure."""
+    report = getattr(call, "keywords", {}).get("report")
+    return report if isinstance(report, pytest.TestReport) and report.failed else None
 
 
 def deserialize(config: pytest.Config, message: frames.Message) -> pytest.TestReport:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from spore._pytest.fleet import Fleet
+from spore._pytest.repeat import Repeats
 
 _MIB = 1024 * 1024
 
@@ -20,6 +21,7 @@ class Story:
     collecting: float = 0.0
     preparing: float = 0.0
     running: float = 0.0
+    repeats: Repeats | None = None
 
 
 def lines(story: Story, fleet: Fleet) -> list[str]:
@@ -42,6 +44,7 @@ def lines(story: Story, fleet: Fleet) -> list[str]:
         f" {_count(len(fleet.members), 'child', 'children')} forked in {timings.fork:.3f} s,"
         f"{_resets(fleet)} tests ran in {story.running:.2f} s{restarts}",
     ]
+    result += story.repeats.summary() if story.repeats is not None else []
     result += _phases(fleet)
     known = [member.stats for member in fleet.members if member.stats is not None]
     if known:

@@ -183,4 +183,8 @@ def test_ctrl_c_ends_it_at_every_phase(program: str, seconds: float) -> None:
     finally:
         process.kill()
     assert process.returncode in (128 + signal.SIGINT, -signal.SIGINT)
+    # What it had started was told too, and may take a moment to end.
+    deadline = time.monotonic() + _BOUND
+    while _members(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert not _members(process.pid)
