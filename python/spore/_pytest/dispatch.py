@@ -52,6 +52,7 @@ class Child:
 
     shard: int
     remaining: deque[int] = field(default_factory=deque)  # given to it; the first one runs
+    ended: int | None = None  # the last one that it ran
     last: bool = False  # it knows that nothing follows them
     running: frames.Message | None = None  # its "start"
     calls: list[reports.Call] = field(default_factory=list)  # of the running test
@@ -244,7 +245,10 @@ class Dispatcher:
             child.errors.clear()
             self._set_deadline(child)
         if child.running is None:
-            call()  # of no test
+            if message.get("test") and child.ended is not None:
+                self._ledger.add_late(self._repeats.test_of(child.ended), call)
+            else:
+                call()  # of no test
             return
         child.calls.append(call)
         if kind == "end":
@@ -277,7 +281,7 @@ class Dispatcher:
     def _close(self, member: Member, child: Child, *, stops: bool = False) -> None:
         """The running test is over."""
         calls, child.calls, child.running = child.calls, [], None
-        test = child.remaining.popleft()
+        test = child.ended = child.remaining.popleft()
         child.progressed = True
         self._set_deadline(child)
         repeated = self._repeats.add(test, calls, child.failures)

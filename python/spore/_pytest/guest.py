@@ -153,8 +153,11 @@ class GuestPlugin:
         spore.fixture_point()
         if not self._config.getoption("spore_keep_random_state"):
             reseed(self._config.getoption("spore_seed"))
-        # How many failures are too many is for the controller to say, who sees all of them.
+        # Which failures end the run is for the controller to say, who sees all of them in order.
         self._config.option.maxfail = 0
+        stepwise = self._config.pluginmanager.getplugin("stepwiseplugin")
+        if stepwise is not None:
+            self._config.pluginmanager.unregister(stepwise)
         self._session = session
         if self._run(session):
             self.send("done")

@@ -35,6 +35,15 @@ class Ledger:
             return self._failures[self._most_failures - 1]
         return None
 
+    def add_late(self, test: int, call: Call) -> None:
+        """Takes what comes of a test after its end: it is told with the rest, or at once."""
+        if test < self.turn:
+            call()
+            return
+        calls = self._calls[test]
+        if calls is not None:  # else further runs of it come, which say the same
+            self._calls[test] = [*calls, call]
+
     def due(self) -> Iterator[Sequence[Call]]:
         """For each test whose turn it is, its calls; whoever makes them may stop there."""
         while self.turn < len(self._calls):
