@@ -39,6 +39,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         " before",
     )
     group.addoption(
+        "--spore-scope",
+        default="session",
+        choices=("session", "package", "module", "class"),
+        help="capture the machine after each level of fixtures down to this one: tests start where"
+        " the fixtures of their package, module or class are set up, once in the whole run"
+        " (default: session)",
+    )
+    group.addoption(
+        "--spore-teardown",
+        default="run",
+        choices=("run", "skip"),
+        help="skip: a machine is thrown away as it is, and only fixtures of function scope are torn"
+        " down (default: run)",
+    )
+    group.addoption(
         "--spore-engine",
         default="auto",
         choices=("auto", "kvm", "nest"),

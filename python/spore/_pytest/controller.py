@@ -38,8 +38,7 @@ class Controller:
         self._config = config
         self._settings = settings
         self._fleet = Fleet(settings, self._progress)
-        self._tests: list[str] = []
-        self._groups: list[str | None] = []
+        self._collected = reports.Collected([], [], [("", 0)], [])
         self._at_fixture_point = False
         self.story = summary.Story()
 
@@ -50,7 +49,7 @@ class Controller:
         session.items = []
         self._start(session)
         self._collect(session)
-        session.testscollected = len(self._tests)
+        session.testscollected = len(self._collected.tests)
         return True
 
     @pytest.hookimpl(tryfirst=True)
@@ -59,12 +58,12 @@ class Controller:
         if failed and not self._config.option.continue_on_collection_errors:
             plural = "" if failed == 1 else "s"
             raise session.Interrupted(f"{failed} error{plural} during collection")
-        if self._tests:
+        if self._collected.tests:
             try:
                 self._prepare(session)
                 Dispatcher(
                     self._config, session, self._settings, self._fleet, self.story, self
-                ).run(self._tests, self._groups)
+                ).run(self._collected)
             except spore.Error as error:
                 raise pytest.exit.Exception(
                     f"--spore-fork: {error}", returncode=pytest.ExitCode.INTERNAL_ERROR
@@ -98,8 +97,10 @@ class Controller:
             _, said = self._fleet.next_event()
             if isinstance(said, dict):
                 if said["type"] == "collected":
-                    self._tests = [str(test) for test in said["tests"]]
-                    self._groups = list(said["groups"])
+                    try:
+                        self._collected = reports.Collected.read(said)
+                    except frames.FrameError as error:
+                        raise GuestInternalError(str(error)) from error
                     break
                 self._take_collection(session, said)
             else:
@@ -145,15 +146,11 @@ class Controller:
             if not isinstance(said, dict):
                 self._take_other(session, said)
             elif said["type"] == "fixture_point":
-                self.story.fixtures = [str(name) for name in said["fixtures"]]
-                self.story.preparing = float(said["seconds"])
+                try:
+                    self.story.first = summary.PointStory.read("", said)
+                except frames.FrameError as error:
+                    raise GuestInternalError(str(error)) from error
                 prepared = True
-            elif said["type"] == "fixture_failed":
-                self.write_line(
-                    f"spore: the session fixture {said['name']!r} failed before the fixture point:"
-                    f" {said['failure']}",
-                    red=True,
-                )
             else:
                 self.take_general(session, said)
         self._fleet.capture()
@@ -178,6 +175,13 @@ class Controller:
     def take_general(self, session: pytest.Session, message: frames.Message) -> None:
         if message["type"] == "stopped":
             self.stop(session, message)
+        if message["type"] == "fixture_failed":
+            self.write_line(
+                f"spore: the {message['scope']} fixture {message['name']!r} failed before the"
+                f" fixture point: {message['failure']}",
+                red=True,
+            )
+            return
         call = reports.hook_call(self._config, message)
         if call is None:
             raise GuestInternalError(f"the machine sent an unexpected {message['type']!r}")

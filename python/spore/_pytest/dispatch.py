@@ -12,23 +12,25 @@ import functools
 import os
 import signal
 import time
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 import spore
 from spore._pytest import durations, frames, reports
+from spore._pytest.child import Child
+from spore._pytest.crew import Crew
 from spore._pytest.fleet import Ended, Fleet, Member, Printed, ReachedFixturePoint
 from spore._pytest.keep import Keeper
 from spore._pytest.ledger import Ledger
 from spore._pytest.repeat import Repeats
-from spore._pytest.schedule import Schedule, to_ranges
+from spore._pytest.schedule import Schedule
+from spore._pytest.summary import PointStory
+from spore._pytest.tree import Tree
 
 if TYPE_CHECKING:
     from spore._pytest.options import Settings
+    from spore._pytest.reports import Collected
     from spore._pytest.summary import Story
 
 
@@ -44,29 +46,6 @@ class Desk(Protocol):
     def stop(self, session: pytest.Session, message: frames.Message) -> None: ...
     def write_line(self, text: str, **markup: bool) -> None: ...
     def print(self, printed: Printed) -> None: ...
-
-
-@dataclass
-class Child:
-    """What a machine still has to do."""
-
-    shard: int
-    remaining: deque[int] = field(default_factory=deque)  # given to it; the first one runs
-    ended: int | None = None  # the last one that it ran
-    last: bool = False  # it knows that nothing follows them
-    running: frames.Message | None = None  # its "start"
-    calls: list[reports.Call] = field(default_factory=list)  # of the running test
-    phases: list[str] = field(default_factory=list)  # of the running test, that were reported
-    failures: int = 0  # of the running test's reports
-    seconds: float = 0.0  # that the running test took
-    errors: bytearray = field(default_factory=bytearray)  # the end of its standard error
-    deadline: float | None = None  # of time.monotonic(), for its next report of a start or an end
-    timed_out: bool = False
-    failing: str = ""  # the test that has just failed, when its machine is to be kept
-    waits: bool = False  # at that moment
-    kept: str = ""  # where that machine is
-    progressed: bool = False  # since its machine was forked
-    finished: bool = False  # said all that it has to say
 
 
 class Dispatcher:
@@ -87,36 +66,38 @@ class Dispatcher:
         self._fleet = fleet
         self._story = story
         self._desk = desk
-        self._each = settings.dist == "each"
         self._keeper = Keeper(settings.keep_failed) if settings.keep_failed is not None else None
-        self._children: dict[int, Child] = {}
-        self._unforked: deque[int] = deque()  # shards that there was no room for yet
         self._seconds: dict[str, float] = {}
 
-    def run(self, tests: Sequence[str], groups: Sequence[str | None]) -> None:
+    def run(self, collected: Collected) -> None:
         """Returns when all are told; raises what ends a session early."""
+        tests = collected.tests
         self._repeats = self._story.repeats = Repeats(tests, self._settings.repeat)
         self._tests = self._repeats.numbered()
         self._ledger = Ledger(len(tests), self._failures_left())
-        self._schedule = Schedule(
+        point_of = [point for point in collected.point_of for _ in range(self._repeats.runs)]
+        self._point_names = [name for name, _ in collected.points]
+        schedule = Schedule(
             self._settings.dist,
             self._tests,
             self._settings.children,
-            marks=groups,
+            marks=collected.groups,
             seconds=durations.read(self._config),
+            points=point_of,
         )
-        self._story.children = self._schedule.children
-        self._unforked.extend(range(self._schedule.children))
+        tree = Tree([above for _, above in collected.points], point_of, self._fleet.root)
+        self._crew = Crew(self._settings, self._fleet, schedule, tree, self._repeats)
+        self._story.children = schedule.children
         started = time.monotonic()
-        self._admit()
+        self._crew.admit()
         try:
-            while self._children or self._unforked:
+            while self._crew.works:
                 event = self._fleet.next_event_until(self._first_deadline())
                 if event is None:
                     self._end_late_tests()
                     continue
                 member, said = event
-                child = self._children.get(member.index)
+                child = self._crew.children.get(member.index)
                 if child is None:
                     continue  # its end was already dealt with
                 if isinstance(said, dict):
@@ -125,11 +106,12 @@ class Dispatcher:
                     self._print(child, said)
                 elif isinstance(said, ReachedFixturePoint):
                     child.waits = True
+                    self._capture(member, child)
                     self._keep(member, child)
                 elif isinstance(said, Ended):
                     self._take_end(member, child, said)
-                if self._unforked and _ends_something(said):
-                    self._admit()
+                if self._crew.has_unforked and _ends_something(said):
+                    self._crew.admit()
         finally:
             self._story.running = time.monotonic() - started
             durations.write(self._config, self._seconds)
@@ -139,84 +121,18 @@ class Dispatcher:
         most = int(self._config.getvalue("maxfail") or 0)
         return max(1, most - self._session.testsfailed) if most else 0
 
-    # ---- giving -----------------------------------------------------------------------------
-
-    def _admit(self) -> None:
-        """Forks the children that there is room for: with a budget one by one, else all at once."""
-        while self._unforked and self._fleet.has_room(self._children, more=1):
-            count = len(self._unforked) if self._settings.budget is None else 1
-            children = [Child(self._unforked.popleft()) for _ in range(count)]
-            for child in children:
-                self._fill(child)
-            for child in children:
-                if len(child.remaining) == 1:  # it runs one when it knows the next
-                    self._fill(child)
-            self._fork([child for child in children if child.remaining])
-
-    def _fork(self, children: list[Child]) -> None:
-        if not children:
-            return
-        members = self._fleet.fork([child.shard for child in children], self._story.children)
-        for member, child in zip(members, children):
-            self._start(member, child)
-
-    def _fill(self, child: Child) -> list[int]:
-        """Gives a child more tests, if there are more for it; answers them."""
-        taken = [] if self._each and child.remaining else self._schedule.take(child.shard)
-        child.remaining.extend(taken)
-        return taken
-
-    def _start(self, member: Member, child: Child) -> None:
-        self._children[member.index] = child
-        child.progressed = child.timed_out = False
-        self._set_deadline(child)
-        self._send(member, child, child.remaining)
-
-    def _send(self, member: Member, child: Child, tests: Sequence[int]) -> None:
-        child.last = self._each or not self._schedule.has_more_for(child.shard)
-        follows = None
-        if self._each and child.remaining[-1] + 1 < len(self._tests):
-            # What the next test needs is not torn down, as in a run without forks.
-            follows = self._repeats.test_of(child.remaining[-1] + 1)
-        order = {
-            "type": "run",
-            "run": to_ranges(map(self._repeats.test_of, tests)),
-            "last": child.last,
-            "follows": follows,
-            "each": self._each,
-        }
-        # One that has ended already says so itself, through its reader.
-        with contextlib.suppress(spore.MachineEnded):
-            self._fleet.send(member, order)
-
-    def _top_up(self, member: Member, child: Child) -> None:
-        if child.last or not self._schedule.needs_more(child.remaining):
-            return
-        self._send(member, child, self._fill(child))
-
-    def _go_on(self, member: Member, child: Child) -> None:
-        """With each: puts the machine back for the next test, or ends it when there is none."""
-        crowded = len(self._children) > 1 and not self._fleet.has_room(self._children, more=0)
-        following = Child(child.shard)
-        if crowded or not self._fill(following):
-            self._retire(member)  # the others take what is left
-            return
-        del self._children[member.index]
-        self._start(self._fleet.reset(member, child.shard, self._story.children), following)
-
-    def _retire(self, member: Member) -> None:
-        del self._children[member.index]
-        self._fleet.retire(member)
-
     # ---- taking -----------------------------------------------------------------------------
 
     def _take(self, member: Member, child: Child, message: frames.Message) -> None:
         kind = message["type"]
+        if child.reaching is not None:
+            self._take_on_the_way(member, child, message)
+            return
         if kind == "finish":
             child.finished = True
             return
-        if kind == "done" and self._each:
-            self._go_on(member, child)
+        if kind == "done" and self._crew.puts_back:
+            self._crew.go_on(member, child)
             return
         if kind == "failing":
             child.failing = str(message["test"])
@@ -243,7 +159,7 @@ class Dispatcher:
             child.phases = []
             child.failures, child.seconds = 0, 0.0
             child.errors.clear()
-            self._set_deadline(child)
+            child.set_deadline(self._settings.timeout)
         if child.running is None:
             if message.get("test") and child.ended is not None:
                 self._ledger.add_late(self._repeats.test_of(child.ended), call)
@@ -272,18 +188,19 @@ class Dispatcher:
                 text = str(message[wish])
                 child.calls.append(functools.partial(setattr, session, name, text))
         test = child.remaining[0]
-        self._schedule.took(test, child.seconds)
+        self._crew.took(test, child.seconds)
         self._seconds[self._tests[test]] = child.seconds
         self._close(member, child, stops=bool(message["should_stop"] or message["should_fail"]))
-        if member.index in self._children:
-            self._top_up(member, child)
+        if member.index in self._crew.children:
+            self._crew.top_up(member, child)
 
     def _close(self, member: Member, child: Child, *, stops: bool = False) -> None:
         """The running test is over."""
         calls, child.calls, child.running = child.calls, [], None
         test = child.ended = child.remaining.popleft()
         child.progressed = True
-        self._set_deadline(child)
+        self._crew.finish(test)
+        child.set_deadline(self._settings.timeout)
         repeated = self._repeats.add(test, calls, child.failures)
         if repeated is None:
             return
@@ -291,15 +208,8 @@ class Dispatcher:
             self._repeats.test_of(test), repeated.calls, failures=repeated.failures, stops=stops
         )
         if last is not None:
-            last = self._repeats.last_of(last)
-            self._schedule.drop_after(last)
-            for other, idle in list(self._children.items()):
-                if idle.remaining and min(idle.remaining) > last:
-                    self._retire(self._member(other))
+            self._crew.drop_after(self._repeats.last_of(last))
         self._tell()
-
-    def _member(self, index: int) -> Member:
-        return next(member for member in self._fleet.members if member.index == index)
 
     def _tell(self) -> None:
         session = self._session
@@ -310,7 +220,7 @@ class Dispatcher:
                 raise session.Failed(session.shouldfail)
             if session.shouldstop:
                 raise session.Interrupted(session.shouldstop)
-        for child in self._children.values():
+        for child in self._crew.children.values():
             self._tell_live(child)
 
     def _tell_live(self, child: Child) -> None:
@@ -331,6 +241,50 @@ class Dispatcher:
         if printed.stream == "stderr":
             child.errors = (child.errors + printed.data)[-_MOST_ERRORS:]
 
+    # ---- fixture points below the session's --------------------------------------------------
+
+    def _take_on_the_way(self, member: Member, child: Child, message: frames.Message) -> None:
+        """What a child says while it sets up the fixtures of a point."""
+        kind = message["type"]
+        if kind == "fixture_point":
+            try:
+                child.reached = PointStory.read(self._point_names[child.reaching or 0], message)
+            except frames.FrameError as error:
+                self._give_up(member, child, f"the machine sent nonsense: {error}")
+                return
+            self._capture(member, child)
+        elif kind in ("stopped", "finish"):
+            # Where the first of the tests that need it stops in the same way, that is its report.
+            self._give_up(member, child, "pytest wants to stop")
+        else:
+            self._desk.take_general(self._session, message)
+
+    def _capture(self, member: Member, child: Child) -> None:
+        """Captures the machine at the point that it has reached, and lets it run tests from there.
+
+        The channel and the agent are two streams: either may be the first to tell.
+        """
+        if child.reaching is None or child.reached is None or not child.waits:
+            return
+        try:
+            captured = self._fleet.capture_again(member)
+        except spore.Error as error:
+            self._give_up(member, child, f"the machine cannot be captured: {error}")
+            return
+        self._story.points.append(child.reached)
+        self._crew.reached(member, child, captured)
+
+    def _give_up(self, member: Member, child: Child, why: str) -> None:
+        """Lets the tests of a point that cannot be reached set up its fixtures by themselves."""
+        assert child.reaching is not None
+        name = self._point_names[child.reaching]
+        self._desk.write_line(
+            f"spore: the fixtures of {name} cannot be set up once for all its tests: {why}; they"
+            " are set up by the tests",
+            red=True,
+        )
+        self._crew.give_up(member, child)
+
     # ---- kept machines ------------------------------------------------------------------------
 
     def _keep(self, member: Member, child: Child) -> None:
@@ -346,26 +300,22 @@ class Dispatcher:
             child.kept = f"{os.path.relpath(path)}\nspore run --from {os.path.relpath(path)} -- sh"
         except (spore.Error, OSError) as error:
             child.kept = f"not kept: {error}"
-        self._set_deadline(child)
+        child.set_deadline(self._settings.timeout)
 
     # ---- tests that hang --------------------------------------------------------------------
 
-    def _set_deadline(self, child: Child) -> None:
-        timeout = self._settings.timeout
-        child.deadline = time.monotonic() + timeout if timeout is not None else None
-
     def _first_deadline(self) -> float | None:
-        deadlines = [child.deadline for child in self._children.values()]
+        deadlines = [child.deadline for child in self._crew.children.values()]
         return min((one for one in deadlines if one is not None), default=None)
 
     def _end_late_tests(self) -> None:
         """Ends pytest where a test takes too long, so that it tells where that test is."""
         now = time.monotonic()
-        for index, child in list(self._children.items()):
+        for index, child in list(self._crew.children.items()):
             if child.deadline is None or child.deadline > now or not child.remaining:
                 continue
-            member = self._member(index)
-            if child.timed_out:
+            member = self._fleet.member(index)
+            if child.timed_out or child.reaching is not None:
                 self._take_end(member, child, Ended("pytest had to be ended with its machine"))
                 continue
             child.timed_out = True
@@ -378,7 +328,10 @@ class Dispatcher:
 
     def _take_end(self, member: Member, child: Child, end: Ended) -> None:
         if child.finished and not child.remaining:
-            self._retire(member)
+            self._crew.retire(member)
+            return
+        if child.reaching is not None:
+            self._give_up(member, child, end.reason)
             return
         if not child.finished:
             self._story.crashes += 1
@@ -395,19 +348,8 @@ class Dispatcher:
                 self._desk.write_line(
                     f"spore: child {child.shard} was lost between two tests: {end.reason}", red=True
                 )
-        if member.index in self._children:
-            self._replace(member, child)
-
-    def _replace(self, member: Member, child: Child) -> None:
-        """Gives what a child that is lost has left to another."""
-        if self._each and not child.remaining:
-            self._go_on(member, child)
-            return
-        self._retire(member)
-        following = Child(child.shard, child.remaining)
-        self._fill(following)
-        if following.remaining:
-            self._fork([following])
+        if member.index in self._crew.children:
+            self._crew.replace(member, child)
 
     def _report_crash(self, member: Member, child: Child, end: Ended) -> None:
         """Reports the running test as failed; the first one, if none had started."""

@@ -72,6 +72,7 @@ class Timings:
     images: float = 0.0
     boot: float = 0.0
     capture: float = 0.0
+    points: float = 0.0  # captures of the points below the session's
     fork: float = 0.0
     reset: float = 0.0  # of all resets, one after the other
 
@@ -89,7 +90,7 @@ class Fleet:
     def __post_init__(self) -> None:
         self._events: queue.SimpleQueue[tuple[Member, Said]] = queue.SimpleQueue()
         self._session: Session | None = None
-        self._spore: Spore | None = None
+        self._root: Spore | None = None
         self._parent: Member | None = None
         self._made = 0  # children so far, resets included
         self.phases: list[ForkTimings] = []
@@ -122,17 +123,28 @@ class Fleet:
         self._parent = self._watch(Member(_PARENT, machine, process))
         return self._parent
 
+    @property
+    def root(self) -> Spore:
+        """The spore of the session's fixture point."""
+        assert self._root is not None
+        return self._root
+
     def capture(self) -> None:
         """Captures the machine with pytest at its fixture point; it is no more after that."""
         assert self._parent is not None
         with _Stopwatch() as watch:
-            self._spore = self._parent.machine.capture()
+            self._root = self._parent.machine.capture()
         self.timings.capture = watch.seconds
 
-    def fork(self, shards: Sequence[int], count: int) -> list[Member]:
+    def capture_again(self, member: Member) -> Spore:
+        """Captures a child with pytest at a further fixture point; it is to be put back then."""
+        with _Stopwatch() as watch:
+            captured = member.machine.capture(keep_running=True)
+        self.timings.points += watch.seconds
+        return captured
+
+    def fork(self, start: Spore, shards: Sequence[int], count: int) -> list[Member]:
         """One child for each of `shards`, which number the shards of a run in `count` shards."""
-        assert self._spore is not None
-        assert self._parent is not None
         first = self._made  # over `count` where a child replaces one that died
         parameters = [
             spore.ForkParameters(
@@ -144,15 +156,14 @@ class Fleet:
             for offset, shard in enumerate(shards)
         ]
         with _Stopwatch() as watch:
-            machines = self._spore.fork(parameters)
+            machines = start.fork(parameters)
         self.timings.fork += watch.seconds
         children = [self._join(machine) for machine in machines]
         self.members += children
         return children
 
-    def reset(self, member: Member, shard: int, count: int) -> Member:
+    def reset(self, member: Member, start: Spore, shard: int, count: int) -> Member:
         """A child like those of `fork`, in the machine of `member`, which is no more after that."""
-        assert self._spore is not None
         parameters = spore.ForkParameters(
             child_index=self._made,
             child_count=max(count, self._made + 1),
@@ -160,7 +171,7 @@ class Fleet:
             shard_count=count,
         )
         with _Stopwatch() as watch:
-            machine = self._spore.reset(member.machine, parameters)
+            machine = start.reset(member.machine, parameters)
         self.timings.reset += watch.seconds
         self.resets += 1
         child = self._join(machine)
@@ -206,11 +217,13 @@ class Fleet:
 
     def keep(self, member: Member, keeper: Keeper, test: str) -> Path:
         """Saves the machine of `member`, whose pytest waits where `test` failed, and goes on."""
-        assert self._spore is not None
         try:
-            return keeper.keep(member, self._spore, test)
+            return keeper.keep(member, self.root, test)
         finally:
             member.process.release_fixture_point()
+
+    def member(self, index: int) -> Member:
+        return next(member for member in self.members if member.index == index)
 
     def retire(self, member: Member) -> None:
         """Ends a machine whose work is done, and remembers what it cost."""
@@ -228,7 +241,7 @@ class Fleet:
         for member in members:
             if member.reader is not None:
                 member.reader.join(_JOIN_SECONDS)
-        self._spore = None
+        self._root = None
         if self._session is not None:
             self._session.close()
 

@@ -6,6 +6,7 @@ reads anything but the controller's orders, which follow the fixture point.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -14,15 +15,13 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 import spore
 from spore._pytest import cache, frames, schedule
-
-if TYPE_CHECKING:
-    from _pytest.fixtures import FixtureDef
+from spore._pytest.points import Point, find_points
 
 GUEST_VARIABLE = "SPORE_PYTEST_GUEST"
 CHANNEL_VARIABLE = "SPORE_CHANNEL_FD"
@@ -92,6 +91,7 @@ class GuestPlugin:
         self._channel = channel
         self._stopped = False
         self._session: pytest.Session | None = None
+        self._points: list[Point] = []
 
     def send(self, kind: str, **values: Any) -> None:
         self._channel.send({"type": kind, **values})
@@ -117,10 +117,13 @@ class GuestPlugin:
             self._stop("failed", str(error))
             raise
         groups = self._config.getoption("spore_dist") == "loadgroup"
+        self._points, point_of = find_points(session, self._config.getoption("spore_scope"))
         self.send(
             "collected",
             tests=[item.nodeid for item in session.items],
             groups=[group_of(item) if groups else None for item in session.items],
+            points=[(point.node.nodeid, point.parent) for point in self._points],
+            point_of=point_of,
         )
         return result
 
@@ -149,10 +152,7 @@ class GuestPlugin:
         errors_matter = not self._config.option.continue_on_collection_errors
         if not session.items or (session.testsfailed and errors_matter):
             return None  # pytest's own loop says the rest
-        self._prepare(session)
-        spore.fixture_point()
-        if not self._config.getoption("spore_keep_random_state"):
-            reseed(self._config.getoption("spore_seed"))
+        self._reach(0)
         # Which failures end the run is for the controller to say, who sees all of them in order.
         self._config.option.maxfail = 0
         stepwise = self._config.pluginmanager.getplugin("stepwiseplugin")
@@ -174,31 +174,38 @@ class GuestPlugin:
         while True:
             while len(tests) < 2 and not order["last"]:
                 order = self._channel.receive()
-                tests.extend(schedule.from_ranges(order["run"]))
+                if order["type"] == "reach":
+                    self._reach(order["point"])  # returns in each fork, which has orders of its own
+                    order = {"last": False}
+                else:
+                    tests.extend(schedule.from_ranges(order["run"]))
             if not tests:
-                return bool(order["each"])
+                return bool(order["back"])
             item = session.items[tests.popleft()]
             follows = tests[0] if tests else order["follows"]
             next_item = session.items[follows] if follows is not None else None
+            if not tests and self._config.getoption("spore_teardown") == "skip":
+                next_item = item.parent  # type: ignore[assignment]  # keeps all but the test's own
             self._config.hook.pytest_runtest_protocol(item=item, nextitem=next_item)
 
-    def _prepare(self, session: pytest.Session) -> None:
-        """Sets up the session fixtures that the selected tests will ask for."""
+    def _reach(self, number: int) -> None:
+        """Sets up the fixtures of a fixture point, and waits there; returns in each fork."""
+        point = self._points[number]
         started = time.monotonic()
-        session._setupstate.setup(session)  # type: ignore[arg-type]
+        # What fails here fails in the same way, with the same exception, when a test is set up.
+        with contextlib.suppress(Exception, pytest.skip.Exception, pytest.fail.Exception):
+            point.node.session._setupstate.setup(point.node)  # type: ignore[arg-type]
         ready = []
-        tried: set[FixtureDef[Any]] = set()
-        for item in session.items:
-            for name, fixture in session_fixtures(item):
-                if fixture in tried:
-                    continue
-                tried.add(fixture)
-                failure = self._set_up(item, name)
-                if failure is None:
-                    ready.append(name)
-                else:
-                    self.send("fixture_failed", name=name, failure=failure)
+        for fixture, (item, name) in point.fixtures.items():
+            failure = self._set_up(item, name)
+            if failure is None:
+                ready.append(name)
+            else:
+                self.send("fixture_failed", name=name, scope=fixture.scope, failure=failure)
         self.send("fixture_point", fixtures=ready, seconds=time.monotonic() - started)
+        spore.fixture_point()
+        if not self._config.getoption("spore_keep_random_state"):
+            reseed(self._config.getoption("spore_seed"))
 
     def _set_up(self, item: pytest.Item, name: str) -> str | None:
         """Sets one fixture up as `item` would; why it failed, or None.
@@ -317,46 +324,6 @@ def _take_wishes(session: pytest.Session) -> tuple[str, str]:
         # pytest 8 warns of those who take it back.
         setattr(session, f"_{name}" if hasattr(session, f"_{name}") else name, False)
     return wishes
-
-
-def session_fixtures(item: pytest.Item) -> list[tuple[str, FixtureDef[Any]]]:
-    """The session-scoped fixtures that `item` sets up, in the order in which it does so.
-
-    Not those that are parametrised, or that need one that is: they differ from test to test.
-    """
-    from _pytest.skipping import evaluate_skip_marks, evaluate_xfail_marks
-
-    info = getattr(item, "_fixtureinfo", None)
-    if info is None or getattr(item, "_request", None) is None:
-        return []
-    try:
-        expected_failure = evaluate_xfail_marks(item)
-        if evaluate_skip_marks(item) or (
-            expected_failure and not expected_failure.run and not item.config.option.runxfail
-        ):
-            return []
-    except pytest.fail.Exception:
-        return []  # a mark that cannot be evaluated: the test says so when it runs
-    definitions = info.name2fixturedefs
-
-    def varies(name: str, seen: frozenset[str]) -> bool:
-        if name in seen or name not in definitions:
-            return False
-        fixture = definitions[name][-1]
-        if fixture.params is not None:
-            return True
-        return any(varies(argument, seen | {name}) for argument in fixture.argnames)
-
-    callspec = getattr(item, "callspec", None)
-    direct = set(callspec.params) if callspec is not None else set()
-    return [
-        (name, definitions[name][-1])
-        for name in item.fixturenames  # type: ignore[attr-defined]
-        if name in definitions
-        and definitions[name][-1].scope == "session"
-        and name not in direct
-        and not varies(name, frozenset())
-    ]
 
 
 def reseed(seed: int | None = None) -> None:

@@ -31,6 +31,8 @@ class Settings:
     timeout: float | None  # seconds that a test may take
     keep_failed: Path | None  # a directory
     repeat: int  # runs of each test
+    scope: str  # one of --spore-scope's choices
+    tears_down: bool
 
 
 def read_settings(config: pytest.Config) -> Settings:
@@ -60,6 +62,8 @@ def read_settings(config: pytest.Config) -> Settings:
         cpus=cpus,
         timeout=_timeout(config.getoption("spore_timeout")),
         repeat=repeat,
+        scope=config.getoption("spore_scope"),
+        tears_down=config.getoption("spore_teardown") == "run",
         keep_failed=_directory(config, config.getoption("spore_keep_failed")),
     )
 

@@ -5,12 +5,44 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 
 from spore._pytest import frames
 
 Call = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What is to be run: node ids, and what belongs to each."""
+
+    tests: list[str]
+    groups: list[str | None]  # of loadgroup
+    points: list[tuple[str, int]]  # fixture points: a node id, and the number of the one above
+    point_of: list[int]  # the number of each test's point
+
+    @staticmethod
+    def read(message: frames.Message) -> Collected:
+        """From a "collected" message; FrameError if it makes no sense."""
+        try:
+            result = Collected(
+                [str(test) for test in message["tests"]],
+                [None if group is None else str(group) for group in message["groups"]],
+                [(str(name), int(above)) for name, above in message["points"]],
+                [int(point) for point in message["point_of"]],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise frames.FrameError(f"what was collected cannot be read: {error!r}") from error
+        count = len(result.tests)
+        ordered = all(
+            0 <= above <= max(0, number - 1) for number, (_, above) in enumerate(result.points)
+        )
+        known = all(0 <= point < len(result.points) for point in result.point_of)
+        if len(result.groups) != count or len(result.point_of) != count or not (ordered and known):
+            raise frames.FrameError("what was collected contradicts itself")
+        return result
 
 
 def hook_call(config: pytest.Config, message: frames.Message) -> Call | None:

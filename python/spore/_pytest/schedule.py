@@ -2,13 +2,14 @@
 
 Tests are numbered in collection order. A child takes tests when it has few left, so that one that
 is quick takes more of them. What a child takes is in collection order within a group, so that its
-fixtures of module and class scope are set up as rarely as can be.
+fixtures of module and class scope are set up as rarely as can be. All of it starts from the same
+fixture point.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, MutableSequence, Sequence
 from itertools import islice
 
 # Of a test whose duration is not known, until some have run.
@@ -22,7 +23,8 @@ class Schedule:
     """What is left to run.
 
     `tests` are node ids; `marks` names the group of a test for loadgroup, or has None for it.
-    `seconds` is how long tests took on an earlier run, by node id.
+    `seconds` is how long tests took on an earlier run, by node id. `points` is the number of the
+    fixture point of each test; without it all have the same, 0.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class Schedule:
         *,
         marks: Sequence[str | None] = (),
         seconds: Mapping[str, float] | None = None,
+        points: MutableSequence[int] | None = None,
     ) -> None:
         if children < 1:
             raise ValueError(f"cannot run {len(tests)} tests in {children} children")
@@ -40,16 +43,21 @@ class Schedule:
         self._seconds = [known.get(test) for test in tests]
         measured = [one for one in self._seconds if one is not None]
         self._measured, self._total = len(measured), sum(measured)
+        self._points = points if points is not None else [0] * len(tests)
         self._in_parts = dist == "load"  # else a child takes all of a group at once
         groups = self._groups(dist, tests, children, marks)
         self.left = len(tests)
         self.children = min(children, len(tests) if self._in_parts else len(groups))
-        self._free = deque(map(deque, groups))
         self._claimed: dict[int, deque[int]] = {}  # what a child will take, in parts
+        # By the point of their first test; each with its rank.
+        self._free: dict[int, deque[tuple[int, deque[int]]]] = {}
         self._one_each = dist == "shard"
         if self._one_each:
-            self._claimed = dict(enumerate(self._free))
-            self._free = deque()
+            self._claimed = dict(enumerate(map(deque, groups)))
+        else:
+            for rank, group in enumerate(groups):
+                free = self._free.setdefault(self._points[group[0]], deque())
+                free.append((rank, deque(group)))
 
     def _groups(
         self, dist: str, tests: Sequence[str], children: int, marks: Sequence[str | None]
@@ -67,10 +75,15 @@ class Schedule:
             names = [_scope(test) for test in tests]
         else:
             names = [test.split("::", 1)[0] for test in tests]
-        alone = self._long_ones(children) if dist == "load" else frozenset()
+        if dist == "load":
+            alone = self._long_ones(children)
+            names = [
+                number if number in alone else (name, point)
+                for number, name, point in zip(numbers, names, self._points)
+            ]
         by_name: dict[object, list[int]] = {}
         for number, name in zip(numbers, names):
-            by_name.setdefault(number if number in alone else name, []).append(number)
+            by_name.setdefault(name, []).append(number)
         # Stable: of those that take as long, the first collected is the first.
         return sorted(by_name.values(), key=self._time, reverse=True)
 
@@ -83,50 +96,103 @@ class Schedule:
             if seconds is not None and seconds > limit
         )
 
-    def take(self, child: int) -> list[int]:
-        """The tests that `child` runs next; none: nothing is left for it."""
-        taken = self._take_share(child) if self._in_parts else self._take_group(child)
+    def take(self, child: int, point: int | None = None, avoid: Collection[int] = ()) -> list[int]:
+        """The tests that `child` runs next, all from one fixture point.
+
+        That is `point` if it is given, and none of `avoid`. No tests: nothing is left for the child
+        that keeps to this.
+        """
+        take = self._take_share if self._in_parts else self._take_group
+        taken = take(child, point, avoid)
         self.left -= len(taken)
         return taken
 
-    def has_more_for(self, child: int) -> bool:
-        """Whether take() would answer any."""
-        return bool(self._claimed.get(child)) if self._one_each else self.left > 0
+    def has_more_for(self, child: int, point: int = 0) -> bool:
+        """Whether take() would answer any that start from `point`."""
+        mine = self._claimed.get(child)
+        if mine:
+            return any(self._points[test] == point for test in mine)
+        if self._free.get(point):
+            return True
+        return self._in_parts and any(
+            part and self._points[part[0]] == point for part in self._claimed.values()
+        )
 
-    def _take_group(self, child: int) -> list[int]:
-        if self._one_each:
-            return list(self._claimed.pop(child, ()))
-        return list(self._free.popleft()) if self._free else []
+    def _claim(self, child: int, point: int | None, avoid: Collection[int]) -> deque[int]:
+        """What `child` has claimed; if that is nothing, it claims the first that it may."""
+        mine = self._claimed.get(child)
+        if mine or self._one_each:
+            return mine or deque()
+        if point is None:
+            heads = [(free[0][0], one) for one, free in self._free.items() if one not in avoid]
+            if not heads:
+                return deque()
+            point = min(heads)[1]
+        free = self._free.get(point)
+        if not free:
+            return deque()
+        self._claimed[child] = mine = free.popleft()[1]
+        if not free:
+            del self._free[point]
+        return mine
 
-    def _take_share(self, child: int) -> list[int]:
+    def _take_group(self, child: int, point: int | None, avoid: Collection[int]) -> list[int]:
+        mine = self._claim(child, point, avoid)
+        if point is None:
+            allowed = (self._points[test] for test in mine if self._points[test] not in avoid)
+            point = next(allowed, None)
+        taken = [test for test in mine if self._points[test] == point]
+        self._claimed[child] = deque(test for test in mine if self._points[test] != point)
+        return taken
+
+    def _take_share(self, child: int, point: int | None, avoid: Collection[int]) -> list[int]:
         """A part of what is left that gets smaller towards the end, so that all end together."""
         share = self._time(test for part in self._parts() for test in part) / (2 * self.children)
         taken: list[int] = []
-        while True:
-            mine = self._claimed.get(child)
-            if not mine and self._free:
-                mine = self._claimed[child] = self._free.popleft()
-            if not mine:
+        while mine := self._claim(child, point, avoid):
+            if not self._may_take(mine, point, avoid):
                 break
             if taken and self.time_of(mine[0]) > share:
                 return taken
+            point = self._points[mine[0]]
             taken.append(mine.popleft())
             share -= self.time_of(taken[-1])
-        return taken or self._help_out(share)
+        return taken or self._help_out(share, point, avoid)
 
-    def _help_out(self, share: float) -> list[int]:
+    def _help_out(self, share: float, point: int | None, avoid: Collection[int]) -> list[int]:
         """The last tests of what another child would take later."""
-        theirs = max(self._claimed.values(), key=self._time, default=deque[int]())
+        others = (part for part in self._claimed.values() if self._may_take(part, point, avoid))
+        theirs = max(others, key=self._time, default=deque[int]())
         taken: list[int] = []
         while theirs and (not taken or self.time_of(theirs[-1]) <= share):
             taken.append(theirs.pop())
             share -= self.time_of(taken[-1])
         return taken[::-1]
 
+    def _may_take(self, part: Sequence[int], point: int | None, avoid: Collection[int]) -> bool:
+        """Of a part whose tests all start from one point."""
+        if not part:
+            return False
+        its_point = self._points[part[0]]
+        return its_point not in avoid if point is None else its_point == point
+
+    def replace_point(self, point: int, by: int) -> None:
+        """The tests that would start from `point` start from `by`."""
+        for test, one in enumerate(self._points):
+            if one == point:
+                self._points[test] = by
+        merged = [*self._free.pop(point, ()), *self._free.get(by, ())]
+        if merged:
+            self._free[by] = deque(sorted(merged))
+
     def drop_after(self, last: int) -> None:
         """Forgets all tests that come after `last` in collection order."""
-        parts = (deque(test for test in part if test <= last) for part in self._free)
-        self._free = deque(part for part in parts if part)
+        groups = sorted(group for free in self._free.values() for group in free)
+        self._free = {}
+        for rank, group in groups:
+            kept = deque(test for test in group if test <= last)
+            if kept:
+                self._free.setdefault(self._points[kept[0]], deque()).append((rank, kept))
         for child, part in self._claimed.items():
             self._claimed[child] = deque(test for test in part if test <= last)
         self.left = sum(map(len, self._parts()))
@@ -155,7 +221,8 @@ class Schedule:
         return sum(map(self.time_of, tests))
 
     def _parts(self) -> list[deque[int]]:
-        return [*self._free, *self._claimed.values()]
+        free = (part for groups in self._free.values() for _, part in groups)
+        return [*free, *self._claimed.values()]
 
 
 def split(tests: int, children: int) -> list[range]:

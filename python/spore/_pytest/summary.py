@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from spore._pytest import frames
 from spore._pytest.fleet import Fleet
 from spore._pytest.repeat import Repeats
 
 _MIB = 1024 * 1024
 
 
+@dataclass(frozen=True)
+class PointStory:
+    """What was set up at a fixture point."""
+
+    name: str = ""  # a node id; of the session: none
+    fixtures: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @staticmethod
+    def read(name: str, message: frames.Message) -> PointStory:
+        """From what pytest says there; FrameError if it makes no sense."""
+        try:
+            seconds = float(message["seconds"])
+            return PointStory(name, tuple(map(str, message["fixtures"])), seconds)
+        except (KeyError, TypeError, ValueError) as error:
+            raise frames.FrameError(f"a fixture point cannot be read: {error!r}") from error
+
+
 @dataclass
 class Story:
     """What the controller saw; times in seconds."""
 
-    fixtures: list[str] = field(default_factory=list)
+    first: PointStory = PointStory()
+    points: list[PointStory] = field(default_factory=list)  # below it, as they were reached
     children: int = 0
     crashes: int = 0
     collecting: float = 0.0
-    preparing: float = 0.0
     running: float = 0.0
     repeats: Repeats | None = None
 
@@ -34,8 +54,15 @@ def lines(story: Story, fleet: Fleet) -> list[str]:
     result = [
         f"images:  {timings.images:.2f} s ({images})",
         f"once:    booted in {timings.boot:.2f} s ({fleet.engine}),"
-        f" collected in {story.collecting:.2f} s, {_fixtures(story)}",
+        f" collected in {story.collecting:.2f} s, {_fixtures(story.first)}",
     ]
+    if story.points:
+        seconds = sum(point.seconds for point in story.points)
+        names = _some([point.name for point in story.points])
+        result.append(
+            f"points:  {_count(len(story.points), 'fixture point', 'fixture points')} below the"
+            f" session's set up in {seconds:.2f} s, captured in {timings.points:.3f} s: {names}"
+        )
     if not fleet.members:
         return result
     restarts = f", {_count(story.crashes, 'crash', 'crashes')}" if story.crashes else ""
@@ -90,12 +117,15 @@ def size(count: int) -> str:
     return f"{count / _MIB:.0f} MiB" if count >= 10 * _MIB else f"{count / _MIB:.1f} MiB"
 
 
-def _fixtures(story: Story) -> str:
-    if not story.fixtures:
-        return f"no session fixtures ({story.preparing:.2f} s)"
-    names = ", ".join(story.fixtures[:6])
-    more = f" and {len(story.fixtures) - 6} more" if len(story.fixtures) > 6 else ""
-    return f"session fixtures set up in {story.preparing:.2f} s: {names}{more}"
+def _fixtures(point: PointStory) -> str:
+    if not point.fixtures:
+        return f"no session fixtures ({point.seconds:.2f} s)"
+    return f"session fixtures set up in {point.seconds:.2f} s: {_some(point.fixtures)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return ", ".join(names[:6]) + more
 
 
 def _count(number: int, one: str, many: str) -> str:

@@ -151,12 +151,12 @@ class Process:
             raise spore.MachineEnded(f"writing to the channel: {error}") from error
 
 
-class Zygote:
-    """The process that waits at its fixture point and forks on request."""
+class World:
+    """A process, all that are forked of it, and what they say."""
 
     def __init__(self, argv, env):
         ours, theirs = socket.socketpair()
-        self.control, guest_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        control, guest_control = _control_pair()
         descriptors = (theirs.fileno(), guest_control.fileno())
         env = {**env, CHANNEL: str(descriptors[0]), CONTROL: str(descriptors[1])}
         self.popen = subprocess.Popen(
@@ -171,9 +171,8 @@ class Zygote:
         guest_control.close()
         self.process = Process(ours)
         self.captured = False
+        self.first = Zygote(control)
         self.children = {}  # by process id; of the listening thread
-        self.unborn = queue.SimpleQueue()
-        self.born = queue.SimpleQueue()
         streams = {
             ours.fileno(): "channel",
             self.popen.stdout.fileno(): "stdout",
@@ -187,32 +186,43 @@ class Zygote:
         The children print into the pipes of the process that they are forks of; what is found there
         when one of them has ended is taken for that one's.
         """
-        while True:
-            select.select([self.control, *streams], [], [])
+        owners = {self.first.control: None}  # the child whose control it is
+        while self.first.control in owners:
+            select.select([*owners, *streams], [], [])
             # Looked at first: what comes into a pipe later was not written before this message.
-            told = select.select([self.control], [], [], 0)[0]
-            data = self.control.recv(65536) if told else None
+            told = select.select([*owners], [], [], 0)[0]
+            if not told:
+                self._drain(streams, self._taker())
+                continue
+            control = told[0]
+            try:
+                data = control.recv(65536)
+            except ConnectionResetError:
+                data = b""
+            owner = owners[control] if data else owners.pop(control)
             message = json.loads(data) if data else {}
             if "forked" in message:
                 # Known from here on: it may have printed already, and may end at once.
-                pid = message["forked"]
-                self.children[pid] = ChildMachine(pid, self.unborn.get_nowait())
-                self.born.put(self.children[pid])
+                zygote = owner.zygote if owner is not None else self.first
+                born = zygote.bear(message["forked"])
+                self.children[message["forked"]] = born
+                owners[born.zygote.control] = born
             child = self.children.get(message.get("exited"))
-            taker = child or next(iter(self.children.values()), None)
-            self._drain(streams, self.process if taker is None else taker._process)
+            self._drain(streams, child._process if child is not None else self._taker())
             if "at" in message:
-                self.process._queue.put(AtFixturePoint())
+                (owner._process if owner is not None else self.process)._queue.put(AtFixturePoint())
             elif child is not None:
                 del self.children[message["exited"]]
                 child._exited(message["status"])
-            if data == b"":
-                break
         self.popen.wait()
         code = self.popen.returncode
         if not self.captured:
             self._drain(streams, self.process)
             self.process._end(Exited(max(code, 0), max(-code, 0)))
+
+    def _taker(self):
+        child = next(iter(self.children.values()), None)
+        return self.process if child is None else child._process
 
     @staticmethod
     def _drain(streams, process):
@@ -227,23 +237,45 @@ class Zygote:
                 else:
                     del streams[descriptor]
 
+
+class Zygote:
+    """A process that waits at its fixture point and forks on request."""
+
+    def __init__(self, control):
+        self.control = control
+        self._unborn = queue.SimpleQueue()
+        self._born = queue.SimpleQueue()
+
     def fork(self, parameters):
         ours, theirs = socket.socketpair()
+        control, guest_control = _control_pair()
         process = Process(ours)
         process._pump("channel", ours.fileno())
-        self.unborn.put(process)
-        with theirs:
+        self._unborn.put((process, control))
+        with theirs, guest_control:
             message = json.dumps(vars(parameters)).encode()
-            socket.send_fds(self.control, [message], [theirs.fileno()])
-        return self.born.get(timeout=30)
+            descriptors = [theirs.fileno(), guest_control.fileno()]
+            socket.send_fds(self.control, [message], descriptors)
+        return self._born.get(timeout=30)
+
+    def bear(self, pid):
+        process, control = self._unborn.get_nowait()
+        child = ChildMachine(pid, process, Zygote(control))
+        self._born.put(child)
+        return child
+
+
+def _control_pair():
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 class ChildMachine:
     fork_timings = ForkTimings()
 
-    def __init__(self, pid, process):
+    def __init__(self, pid, process, zygote):
         self._pid = pid
         self._process = process
+        self.zygote = zygote
         process.signal = lambda number: os.kill(pid, number)
         self._closed = False
 
@@ -260,6 +292,10 @@ class ChildMachine:
     def process(self, _):
         return self._process
 
+    def capture(self, *, keep_running):
+        assert keep_running
+        return Spore(self.zygote)
+
     def stats(self):
         return MachineStats()
 
@@ -272,24 +308,24 @@ class ChildMachine:
 
 class Machine:
     def __init__(self):
-        self._zygote = None
+        self._world = None
 
     def exec(self, argv, *, env, channel):
         assert channel
-        self._zygote = Zygote(argv, env)
-        return self._zygote.process
+        self._world = World(argv, env)
+        return self._world.process
 
     def capture(self):
-        self._zygote.captured = True
-        self._zygote.process._end(Lost(MachineEnd()), wait=False)
-        return Spore(self._zygote)
+        self._world.captured = True
+        self._world.process._end(Lost(MachineEnd()), wait=False)
+        return Spore(self._world.first)
 
     def stats(self):
         return MachineStats()
 
     def close(self):
-        if self._zygote is not None and not self._zygote.captured:
-            self._zygote.popen.kill()
+        if self._world is not None and not self._world.captured:
+            self._world.popen.kill()
 
 
 class Spore:
@@ -302,7 +338,10 @@ class Spore:
         return [self._zygote.fork(parameters) for parameters in children]
 
     def reset(self, machine, child):
-        machine.close()
+        if machine.zygote is self._zygote:  # it is what its children are forked of
+            machine._process._end(Lost(MachineEnd()), wait=False)
+        else:
+            machine.close()
         (following,) = self.fork([child])
         following.fork_timings = ForkTimings(reset=True, pages_copied=77)
         return following
@@ -324,14 +363,14 @@ class Session:
 
     def close(self):
         for machine in self._machines:
-            zygote = machine._zygote
-            if zygote is not None:
-                zygote.popen.kill()
-                zygote.popen.wait()
+            world = machine._world
+            if world is not None:
+                world.popen.kill()
+                world.popen.wait()
 
 
 def _guest_fixture_point():
-    control = socket.socket(fileno=int(os.environ[CONTROL]))
+    control = _controls[-1]
     control.send(json.dumps({"at": "fixture"}).encode())
     watched = {}
     while True:
@@ -343,23 +382,28 @@ def _guest_fixture_point():
                 _, status = os.waitpid(pid, 0)
                 control.send(json.dumps({"exited": pid, "status": status}).encode())
                 continue
-            data, descriptors, _, _ = socket.recv_fds(control, 65536, 1)
+            data, descriptors, _, _ = socket.recv_fds(control, 65536, 2)
             if not data:
                 os._exit(0)
             pid = os.fork()
             if pid == 0:
                 os.dup2(descriptors[0], int(os.environ[CHANNEL]), inheritable=False)
                 os.close(descriptors[0])
+                os.set_inheritable(descriptors[1], False)
                 control.close()
                 for other in watched:
                     os.close(other)
-                return spore.GuestGeneration(number=1, **json.loads(data))
-            os.close(descriptors[0])
+                _controls.append(socket.socket(fileno=descriptors[1]))
+                number = len(_controls) - 1
+                return spore.GuestGeneration(number=number, **json.loads(data))
+            for one in descriptors:
+                os.close(one)
             watched[os.pidfd_open(pid)] = pid
             control.send(json.dumps({"forked": pid}).encode())
 
 
 if CONTROL in os.environ:
+    _controls = [socket.socket(fileno=int(os.environ[CONTROL]))]  # those of the processes above too
     spore.fixture_point = _guest_fixture_point
 else:
     core = types.ModuleType("spore._core")
