@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from spore._pytest.checkpoint import Checkpoint
     from spore._pytest.options import Settings
 
 _FORK = "--spore-fork"
@@ -138,6 +139,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type="linelist",
         default=[],
     )
+
+
+@pytest.fixture
+def spore_checkpoint(request: pytest.FixtureRequest) -> Checkpoint:
+    """Captures the machine within a test: `for branch in spore_checkpoint.fork(3):` runs what
+    follows in three forks, each with its own branch.index."""
+    from spore._pytest.checkpoint import Checkpoint
+
+    return Checkpoint(request.config.pluginmanager.getplugin("spore-guest"))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,4 +1,4 @@
-"""--spore-scope: a fixture point for each package, module and class, with a double of the engine."""
+"""--spore-scope: fixture points of packages, modules and classes, with a double of the engine."""
 
 from __future__ import annotations
 

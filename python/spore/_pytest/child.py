@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from spore._pytest import frames, reports
+from spore._pytest.checkpoint import Branches
 from spore._pytest.summary import PointStory
 
 
@@ -34,6 +35,10 @@ class Child:
     waits: bool = False  # at a fixture point
     kept: str = ""  # where its machine was kept
     progressed: bool = False  # since its machine was forked
+    branching: int = 0  # machines that are to run the rest of the test once it is captured
+    branches: Branches | None = None  # those machines, this one among them
+    branch: str = "0"  # its name among them: 1.0 is the first fork of the second one
+    extra: bool = False  # ends with this test, which another child goes on from
     finished: bool = False  # said all that it has to say
 
     def set_deadline(self, timeout: float | None) -> None:

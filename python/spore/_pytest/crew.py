@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import spore
 from spore._pytest import frames
+from spore._pytest.checkpoint import Branches
 from spore._pytest.child import Child
 from spore._pytest.fleet import Fleet, Member
 from spore._pytest.schedule import Schedule, to_ranges
@@ -107,7 +109,7 @@ class Crew:
                 self._fill(child)
             self._send(member, child, child.remaining)
         else:
-            self._order(member, {"type": "reach", "point": child.reaching})
+            self.order(member, {"type": "reach", "point": child.reaching})
 
     def _send(self, member: Member, child: Child, tests: Sequence[int]) -> None:
         child.last = self._each or not self._schedule.has_more_for(child.shard, child.point)
@@ -124,9 +126,9 @@ class Crew:
             "follows": follows,
             "back": self.puts_back,
         }
-        self._order(member, order)
+        self.order(member, order)
 
-    def _order(self, member: Member, order: frames.Message) -> None:
+    def order(self, member: Member, order: frames.Message) -> None:
         # One that has ended already says so itself, through its reader.
         with contextlib.suppress(spore.MachineEnded):
             self._fleet.send(member, order)
@@ -157,8 +159,45 @@ class Crew:
         del self.children[member.index]
         self._fleet.retire(member)
 
+    def branch(self, member: Member, child: Child, captured: Spore) -> None:
+        """Lets the running test of a child go on in as many machines as it wants."""
+        count, child.branching = child.branching, 0
+        group = child.branches
+        if group is None:
+            group = child.branches = Branches(child.calls, 0)
+            child.calls, names = [], [str(index) for index in range(count)]
+            group.running = count
+        else:
+            names = [f"{child.branch}.{index}" for index in range(count)]
+            group.running += count - 1
+        child.branch = names[0]
+        others = [
+            replace(
+                child,
+                remaining=deque([child.remaining[0]]),
+                calls=list(child.calls),
+                phases=list(child.phases),
+                errors=bytearray(),
+                branch=name,
+                extra=True,
+                last=True,
+            )
+            for name in names[1:]
+        ]
+        members = self._fleet.fork(captured, [child.shard] * len(others), self._schedule.children)
+        del self.children[member.index]
+        own = self._fleet.reset(member, captured, child.shard, self._schedule.children)
+        for index, (one, its_member) in enumerate(zip([child, *others], [own, *members])):
+            self.children[its_member.index] = one
+            one.waits = False
+            one.set_deadline(self._settings.timeout)
+            self.order(its_member, {"type": "branch", "index": index})
+
     def replace(self, member: Member, child: Child) -> None:
         """Gives what a child that is lost has left to another."""
+        if child.extra:
+            self.retire(member)
+            return
         if self.puts_back and not child.remaining:
             self.go_on(member, child)
             return

@@ -18,6 +18,7 @@ import pytest
 
 import spore
 from spore._pytest import durations, frames, reports
+from spore._pytest.checkpoint import MOST_BRANCHES
 from spore._pytest.child import Child
 from spore._pytest.crew import Crew
 from spore._pytest.fleet import Ended, Fleet, Member, Printed, ReachedFixturePoint
@@ -107,6 +108,7 @@ class Dispatcher:
                 elif isinstance(said, ReachedFixturePoint):
                     child.waits = True
                     self._capture(member, child)
+                    self._branch(member, child)
                     self._keep(member, child)
                 elif isinstance(said, Ended):
                     self._take_end(member, child, said)
@@ -131,12 +133,18 @@ class Dispatcher:
         if kind == "finish":
             child.finished = True
             return
+        if kind == "done" and child.extra:
+            self._crew.retire(member)
+            return
         if kind == "done" and self._crew.puts_back:
             self._crew.go_on(member, child)
             return
         if kind == "failing":
             child.failing = str(message["test"])
             self._keep(member, child)
+            return
+        if kind == "checkpoint" and child.running is not None:
+            self._take_checkpoint(member, child, message)
             return
         if kind == "stopped" and child.running is not None:
             child.calls.append(lambda: self._desk.stop(self._session, message))
@@ -199,9 +207,16 @@ class Dispatcher:
         calls, child.calls, child.running = child.calls, [], None
         test = child.ended = child.remaining.popleft()
         child.progressed = True
-        self._crew.finish(test)
         child.set_deadline(self._settings.timeout)
-        repeated = self._repeats.add(test, calls, child.failures)
+        failures = child.failures
+        if child.branches is not None:
+            whole = child.branches.end(child.branch, calls, failures)
+            child.branches = None
+            if whole is None:
+                return
+            calls, failures = whole
+        self._crew.finish(test)
+        repeated = self._repeats.add(test, calls, failures)
         if repeated is None:
             return
         last = self._ledger.add(
@@ -226,7 +241,9 @@ class Dispatcher:
     def _tell_live(self, child: Child) -> None:
         """Tells what is known of a test that still runs, if it is its turn."""
         turn = self._repeats.runs == 1 and self._ledger.turn
-        if child.running is not None and child.remaining[0] == turn:
+        if child.running is None or child.branches is not None:
+            return  # of its branches one is told, when all are over
+        if child.remaining[0] == turn:
             calls, child.calls = child.calls, []
             for call in calls:
                 call()
@@ -284,6 +301,26 @@ class Dispatcher:
             red=True,
         )
         self._crew.give_up(member, child)
+
+    # ---- checkpoints in tests -----------------------------------------------------------------
+
+    def _take_checkpoint(self, member: Member, child: Child, message: frames.Message) -> None:
+        """Lets a test that wants to go on in several machines wait to be captured."""
+        count = message.get("count")
+        if not isinstance(count, int) or not 1 < count <= MOST_BRANCHES:
+            self._take_end(member, child, Ended(f"the machine asked for {count!r} branches"))
+            return
+        child.branching = count
+        # It takes all that was sent before this: what is under way would be lost by a capture.
+        self._crew.order(member, {"type": "capture"})
+
+    def _branch(self, member: Member, child: Child) -> None:
+        if not child.branching or not child.waits:
+            return
+        try:
+            self._crew.branch(member, child, self._fleet.capture_again(member))
+        except spore.Error as error:
+            self._take_end(member, child, Ended(f"the machine could not be forked: {error}"))
 
     # ---- kept machines ------------------------------------------------------------------------
 

@@ -92,6 +92,8 @@ class GuestPlugin:
         self._stopped = False
         self._session: pytest.Session | None = None
         self._points: list[Point] = []
+        self._orders: deque[frames.Message] = deque()  # that came while it waited for another
+        self._is_extra = False  # only here for the rest of one test
 
     def send(self, kind: str, **values: Any) -> None:
         self._channel.send({"type": kind, **values})
@@ -173,7 +175,7 @@ class GuestPlugin:
         order: frames.Message = {"last": False}
         while True:
             while len(tests) < 2 and not order["last"]:
-                order = self._channel.receive()
+                order = self._orders.popleft() if self._orders else self._channel.receive()
                 if order["type"] == "reach":
                     self._reach(order["point"])  # returns in each fork, which has orders of its own
                     order = {"last": False}
@@ -187,6 +189,23 @@ class GuestPlugin:
             if not tests and self._config.getoption("spore_teardown") == "skip":
                 next_item = item.parent  # type: ignore[assignment]  # keeps all but the test's own
             self._config.hook.pytest_runtest_protocol(item=item, nextitem=next_item)
+            if self._is_extra:
+                return True
+
+    def branch(self, count: int) -> int:
+        """Captures the machine within a test; the number of this one of `count` forks."""
+        self.send("checkpoint", count=count)
+        while (order := self._channel.receive())["type"] != "capture":
+            self._orders.append(order)
+        spore.fixture_point()
+        self._reseed()
+        index = int(self._channel.receive()["index"])
+        self._is_extra = self._is_extra or index > 0
+        return index
+
+    def _reseed(self) -> None:
+        if not self._config.getoption("spore_keep_random_state"):
+            reseed(self._config.getoption("spore_seed"))
 
     def _reach(self, number: int) -> None:
         """Sets up the fixtures of a fixture point, and waits there; returns in each fork."""
@@ -204,8 +223,7 @@ class GuestPlugin:
                 self.send("fixture_failed", name=name, scope=fixture.scope, failure=failure)
         self.send("fixture_point", fixtures=ready, seconds=time.monotonic() - started)
         spore.fixture_point()
-        if not self._config.getoption("spore_keep_random_state"):
-            reseed(self._config.getoption("spore_seed"))
+        self._reseed()
 
     def _set_up(self, item: pytest.Item, name: str) -> str | None:
         """Sets one fixture up as `item` would; why it failed, or None.
