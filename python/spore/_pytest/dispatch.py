@@ -315,8 +315,9 @@ class Dispatcher:
 
     def _tell_live(self, child: Child) -> None:
         """Tells what is known of a test that still runs, if it is its turn."""
-        turn = self._repeats.runs == 1 and self._ledger.turn
-        if child.running is not None and child.remaining[0] == turn:
+        if child.running is None or self._repeats.runs > 1:
+            return
+        if child.remaining[0] == self._ledger.turn:
             calls, child.calls = child.calls, []
             for call in calls:
                 call()
