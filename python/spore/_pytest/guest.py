@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import spore
-from spore._pytest import cache, frames, schedule
+from spore._pytest import artifacts, cache, frames, schedule
 
 if TYPE_CHECKING:
     from _pytest.fixtures import FixtureDef
@@ -92,6 +92,7 @@ class GuestPlugin:
         self._channel = channel
         self._stopped = False
         self._session: pytest.Session | None = None
+        artifacts.Sender.join(config, self.send)
 
     def send(self, kind: str, **values: Any) -> None:
         self._channel.send({"type": kind, **values})
