@@ -81,7 +81,10 @@ class Controller:
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         if self._config.get_verbosity() >= 0 and self._fleet.engine:
             terminalreporter.section("spore")
-            for line in [*summary.lines(self.story, self._fleet), *self._home.lines()]:
+            for line in [
+                *summary.lines(self.story, self._fleet),
+                *self._home.lines(self.story.crashes),
+            ]:
                 terminalreporter.line(line)
 
     def pytest_unconfigure(self) -> None:

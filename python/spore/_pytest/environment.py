@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from spore._pytest import coverage_data
 from spore._pytest.guest import GUEST_VARIABLE
 from spore._pytest.homecoming import written_files
 
@@ -105,7 +106,7 @@ def guest_environment(config: pytest.Config, environment: Mapping[str, str]) -> 
         if not separator or not name.strip():
             raise pytest.UsageError(f"spore_env: {line!r} is not NAME=VALUE")
         result[name.strip()] = value
-    return result
+    return coverage_data.guest_variables(config, result)
 
 
 def guest_command(config: pytest.Config) -> list[str]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import spore
-from spore._pytest import artifacts, cache, frames, schedule
+from spore._pytest import cache, frames, homecoming, schedule
 
 if TYPE_CHECKING:
     from _pytest.fixtures import FixtureDef
@@ -92,7 +92,7 @@ class GuestPlugin:
         self._channel = channel
         self._stopped = False
         self._session: pytest.Session | None = None
-        artifacts.Sender.join(config, self.send)
+        self._home = homecoming.Homeward(config, self.send)
 
     def send(self, kind: str, **values: Any) -> None:
         self._channel.send({"type": kind, **values})
@@ -151,6 +151,7 @@ class GuestPlugin:
         if not session.items or (session.testsfailed and errors_matter):
             return None  # pytest's own loop says the rest
         self._prepare(session)
+        self._home.before_fork()
         spore.fixture_point()
         if not self._config.getoption("spore_keep_random_state"):
             reseed(self._config.getoption("spore_seed"))
@@ -160,7 +161,9 @@ class GuestPlugin:
         if stepwise is not None:
             self._config.pluginmanager.unregister(stepwise)
         self._session = session
-        if self._run(session):
+        put_back = self._run(session)
+        self._home.at_end()
+        if put_back:
             self.send("done")
             self._channel.receive()  # the machine is put back meanwhile: nothing comes
         return True

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import pytest
 
-from spore._pytest import artifacts, frames, transfer
+from spore._pytest import artifacts, coverage_data, frames, transfer
 
 if TYPE_CHECKING:
     from spore._pytest.reports import Call
@@ -27,6 +28,7 @@ class Home:
         self._config = config
         self._artifacts = artifacts.root(config)
         self._receivers = {artifacts.PLACE: transfer.Receiver(self._artifacts)}
+        self._coverage = coverage_data.Receiver(config)
         self._files = self._tests = 0
         self._notes: list[str] = []
 
@@ -36,6 +38,9 @@ class Home:
         A FrameError says what is wrong with it.
         """
         kind = message["type"]
+        if kind == "coverage":
+            self._coverage.take(message)
+            return _nothing
         if kind not in ("file", "parcel"):
             return None
         receiver = self._receivers.get(message["place"])
@@ -47,7 +52,7 @@ class Home:
             except OSError as error:
                 receiver.full = True
                 self._note(f"files of tests: they cannot be written: {error}")
-            return lambda: None
+            return _nothing
         test, left_out = message["name"], message["left_out"]
         if not isinstance(test, str) or type(left_out) is not int or left_out < 0:
             raise frames.FrameError("files have no owner")
@@ -68,14 +73,15 @@ class Home:
     def _note(self, text: str) -> None:
         self._notes.append(text)
 
-    def lines(self) -> list[str]:
-        """What the terminal's summary says."""
+    def lines(self, crashes: int) -> list[str]:
+        """What the terminal's summary says, after so many crashes."""
         lines = []
         if self._files:
             lines.append(
                 f"files:   {self._files} of {self._tests} test{'' if self._tests == 1 else 's'}"
                 f" in {os.path.relpath(self._artifacts)}"
             )
+        lines += self._coverage.lines(crashes)
         lines += [f"left:    {note}" for note in self._notes[:_MOST_NOTES]]
         if len(self._notes) > _MOST_NOTES:
             lines.append(f"left:    and so on, {len(self._notes)} times")
@@ -83,11 +89,42 @@ class Home:
             lines.append("left:    files of later tests: there were too many for one run")
         return lines
 
+    def pytest_sessionstart(self) -> None:
+        self._coverage.start()
+
+    @pytest.hookimpl(wrapper=True, trylast=True)  # before pytest-cov reports
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        try:
+            return (yield)
+        finally:
+            self._coverage.write()
+
     def pytest_unconfigure(self) -> None:
         for receiver in self._receivers.values():
             receiver.close()
 
 
+class Homeward:
+    """In the machine: sends what is to come home."""
+
+    def __init__(self, config: pytest.Config, send: transfer.Send) -> None:
+        artifacts.Sender.join(config, send)
+        self._coverage = coverage_data.Sender(config, send)
+        config.pluginmanager.register(self._coverage, "spore-coverage")
+
+    def before_fork(self) -> None:
+        """Sends what every child would send once more."""
+        self._coverage.send()
+
+    def at_end(self) -> None:
+        """Sends the rest, when the tests of this child have ended."""
+        self._coverage.send()
+
+
+def _nothing() -> None:
+    pass
+
+
 def written_files(config: pytest.Config) -> list[str]:
     """What runs write below the project, and no test reads: no part of the project's image."""
-    return [str(artifacts.root(config))]
+    return [str(artifacts.root(config)), *coverage_data.written_files(config)]
