@@ -153,6 +153,7 @@ class GuestPlugin:
         self._prepare(session)
         self._home.before_fork()
         spore.fixture_point()
+        self._home.after_fork()
         if not self._config.getoption("spore_keep_random_state"):
             reseed(self._config.getoption("spore_seed"))
         # Which failures end the run is for the controller to say, who sees all of them in order.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from spore._pytest import artifacts, coverage_data, frames, transfer
+from spore._pytest import artifacts, coverage_data, frames, log_file, transfer
 
 if TYPE_CHECKING:
     from spore._pytest.reports import Call
@@ -41,6 +41,8 @@ class Home:
         if kind == "coverage":
             self._coverage.take(message)
             return _nothing
+        if kind == "log":
+            return log_file.call(self._config, message)
         if kind not in ("file", "parcel"):
             return None
         receiver = self._receivers.get(message["place"])
@@ -111,13 +113,21 @@ class Homeward:
         artifacts.Sender.join(config, send)
         self._coverage = coverage_data.Sender(config, send)
         config.pluginmanager.register(self._coverage, "spore-coverage")
+        self._log = log_file.Sender(config, send)
+        config.pluginmanager.register(self._log, "spore-log-file")
 
     def before_fork(self) -> None:
         """Sends what every child would send once more."""
+        self._log.send()
         self._coverage.send()
+
+    def after_fork(self) -> None:
+        """Goes on in a child."""
+        self._log.forked()
 
     def at_end(self) -> None:
         """Sends the rest, when the tests of this child have ended."""
+        self._log.send()
         self._coverage.send()
 
 
@@ -127,4 +137,8 @@ def _nothing() -> None:
 
 def written_files(config: pytest.Config) -> list[str]:
     """What runs write below the project, and no test reads: no part of the project's image."""
-    return [str(artifacts.root(config)), *coverage_data.written_files(config)]
+    return [
+        str(artifacts.root(config)),
+        *coverage_data.written_files(config),
+        *log_file.written_files(config),
+    ]
