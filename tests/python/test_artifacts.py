@@ -108,20 +108,22 @@ def test_links_stay_and_are_told(pytester: pytest.Pytester, forked: Run) -> None
     result = forked()
     home = pytester.path / "spore-artifacts"
     assert [Path(path).name for path in files_below(home)] == ["plain"]
-    result.stdout.fnmatch_lines(["left:    3 files of *::test_a did not come (at most 2000 files*"])
+    result.stdout.fnmatch_lines(["left:    3 files of test *::test_a did not come (at most *"])
 
 
 def test_too_many_are_told(pytester: pytest.Pytester, forked: Run) -> None:
     pytester.makeconftest(_ELSEWHERE_IN_THE_MACHINE)
     pytester.makepyfile("""
         def test_a(spore_artifacts):
-            for number in range(2005):
+            from spore._pytest import transfer
+            transfer.MOST_FILES = 20
+            for number in range(25):
                 (spore_artifacts / f"{number:04}").touch()
     """)
     result = forked()
     result.assert_outcomes(passed=1)
-    assert len(files_below(pytester.path / "spore-artifacts")) == 2000
-    result.stdout.fnmatch_lines(["left:    5 files of *::test_a did not come (at most 2000 files*"])
+    assert len(files_below(pytester.path / "spore-artifacts")) == 20
+    result.stdout.fnmatch_lines(["left:    5 files of test *::test_a did not come (at most *"])
 
 
 def test_of_repeated_tests_those_of_the_told_run_come(

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from spore._pytest import frames
 from spore._pytest.keep import name_of
 from spore._pytest.transfer import Send, send_directory
 
@@ -34,6 +35,13 @@ def directory_name(test: str) -> str:
         return name_of(test)
     digest = hashlib.sha256(test.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{name_of(test)}-{digest}"
+
+
+def owner_name(test: object) -> str:
+    """The name of the directory of whom a machine calls a test."""
+    if not isinstance(test, str):
+        raise frames.FrameError("files are of no test")
+    return directory_name(test)
 
 
 @contextlib.contextmanager

@@ -152,8 +152,7 @@ class GuestPlugin:
             return None  # pytest's own loop says the rest
         self._prepare(session)
         self._home.before_fork()
-        spore.fixture_point()
-        self._home.after_fork()
+        self._home.after_fork(spore.fixture_point())
         if not self._config.getoption("spore_keep_random_state"):
             reseed(self._config.getoption("spore_seed"))
         # Which failures end the run is for the controller to say, who sees all of them in order.

@@ -8,17 +8,32 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from spore._pytest import artifacts, coverage_data, frames, log_file, transfer
+from spore._pytest import artifacts, basetemp, coverage_data, frames, log_file, transfer
 
 if TYPE_CHECKING:
+    from spore import GuestGeneration
     from spore._pytest.reports import Call
 
 _MOST_NOTES = 20
+
+
+@dataclass
+class _Place:
+    """A directory of the host that files come home to."""
+
+    directory: Path
+    receiver: transfer.Receiver
+    name: Callable[[object], str]  # of an owner's directory; a FrameError if there is no such owner
+    whose: str
+    files: int = 0
+    owners: int = 0
 
 
 class Home:
@@ -26,10 +41,19 @@ class Home:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._artifacts = artifacts.root(config)
-        self._receivers = {artifacts.PLACE: transfer.Receiver(self._artifacts)}
+        directory = artifacts.root(config)
+        self._places = {
+            artifacts.PLACE: _Place(
+                directory, transfer.Receiver(directory), artifacts.owner_name, "test"
+            )
+        }
+        temporary = basetemp.root(config)
+        if temporary is not None:
+            receiver = transfer.Receiver(temporary, functools.partial(basetemp.make, config))
+            self._places[basetemp.PLACE] = _Place(
+                temporary, receiver, basetemp.directory_name, "machine"
+            )
         self._coverage = coverage_data.Receiver(config)
-        self._files = self._tests = 0
         self._notes: list[str] = []
 
     def call(self, message: frames.Message) -> Call | None:
@@ -45,50 +69,48 @@ class Home:
             return log_file.call(self._config, message)
         if kind not in ("file", "parcel"):
             return None
-        receiver = self._receivers.get(message["place"])
-        if receiver is None:
+        place = self._places.get(message["place"])
+        if place is None:
             raise frames.FrameError("a file is for a place that there is not")
         if kind == "file":
             try:
-                receiver.take_file(message)
+                place.receiver.take_file(message)
             except OSError as error:
-                receiver.full = True
-                self._note(f"files of tests: they cannot be written: {error}")
+                place.receiver.full = True
+                self._notes.append(f"files: they cannot be written: {error}")
             return _nothing
-        test, left_out = message["name"], message["left_out"]
-        if not isinstance(test, str) or type(left_out) is not int or left_out < 0:
-            raise frames.FrameError("files have no owner")
-        return functools.partial(self._put, receiver.finish(message), test, left_out)
+        name, left_out = place.name(message["name"]), message["left_out"]
+        if type(left_out) is not int or left_out < 0:
+            raise frames.FrameError("nobody knows how many files were left out")
+        put = place.receiver.finish(message)
+        return functools.partial(self._put, place, put, name, str(message["name"]), left_out)
 
-    def _put(self, put: transfer.Put, test: str, left_out: int) -> None:
+    def _put(self, place: _Place, put: transfer.Put, name: str, owner: str, left_out: int) -> None:
         try:
-            files = put(artifacts.directory_name(test))
+            files = put(name)
         except OSError as error:
-            self._note(f"the files of {test} could not be written: {error}")
+            self._notes.append(f"the files of {place.whose} {owner} cannot be written: {error}")
             return
-        self._files += files
-        self._tests += bool(files)
+        place.files += files
+        place.owners += bool(files)
         if left_out:
-            plural = "" if left_out == 1 else "s"
-            self._note(f"{left_out} file{plural} of {test} did not come ({transfer.LIMITS})")
-
-    def _note(self, text: str) -> None:
-        self._notes.append(text)
+            some = _count(left_out, "file")
+            self._notes.append(f"{some} of {place.whose} {owner} did not come ({transfer.LIMITS})")
 
     def lines(self, crashes: int) -> list[str]:
         """What the terminal's summary says, after so many crashes."""
-        lines = []
-        if self._files:
-            lines.append(
-                f"files:   {self._files} of {self._tests} test{'' if self._tests == 1 else 's'}"
-                f" in {os.path.relpath(self._artifacts)}"
-            )
+        lines = [
+            f"files:   {place.files} of {_count(place.owners, place.whose)}"
+            f" in {os.path.relpath(place.directory)}"
+            for place in self._places.values()
+            if place.files
+        ]
         lines += self._coverage.lines(crashes)
         lines += [f"left:    {note}" for note in self._notes[:_MOST_NOTES]]
         if len(self._notes) > _MOST_NOTES:
             lines.append(f"left:    and so on, {len(self._notes)} times")
-        if any(receiver.full for receiver in self._receivers.values()):
-            lines.append("left:    files of later tests: there were too many for one run")
+        if any(place.receiver.full for place in self._places.values()):
+            lines.append("left:    what came after that, or was too much for one run")
         return lines
 
     def pytest_sessionstart(self) -> None:
@@ -102,8 +124,8 @@ class Home:
             self._coverage.write()
 
     def pytest_unconfigure(self) -> None:
-        for receiver in self._receivers.values():
-            receiver.close()
+        for place in self._places.values():
+            place.receiver.close()
 
 
 class Homeward:
@@ -115,30 +137,40 @@ class Homeward:
         config.pluginmanager.register(self._coverage, "spore-coverage")
         self._log = log_file.Sender(config, send)
         config.pluginmanager.register(self._log, "spore-log-file")
+        self._temporary = basetemp.Sender(config, send)
 
     def before_fork(self) -> None:
         """Sends what every child would send once more."""
         self._log.send()
         self._coverage.send()
+        self._temporary.send()
 
-    def after_fork(self) -> None:
+    def after_fork(self, generation: GuestGeneration) -> None:
         """Goes on in a child."""
         self._log.forked()
+        self._temporary.forked(generation)
 
     def at_end(self) -> None:
         """Sends the rest, when the tests of this child have ended."""
         self._log.send()
         self._coverage.send()
+        self._temporary.send()
 
 
 def _nothing() -> None:
     pass
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def written_files(config: pytest.Config) -> list[str]:
     """What runs write below the project, and no test reads: no part of the project's image."""
+    temporary = basetemp.root(config)
     return [
         str(artifacts.root(config)),
+        *([str(temporary)] if temporary is not None else []),
         *coverage_data.written_files(config),
         *log_file.written_files(config),
     ]

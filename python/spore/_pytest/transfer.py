@@ -27,7 +27,7 @@ Send = Callable[..., None]
 Stamp = tuple[int, int, int]
 Put = Callable[[str], int]  # moves a parcel to a name, and answers how many files it has
 
-MOST_FILES = 2000  # of one parcel
+MOST_FILES = 10_000  # of one parcel
 MOST_BYTES = 256 * 1024**2
 _PIECE = 256 * 1024
 _DEEPEST = 64
@@ -128,10 +128,11 @@ class _Parcel:
 
 
 class Receiver:
-    """Writes parcels into one directory, which is made when the first file comes."""
+    """Writes parcels into one directory, which `make` makes when the first file comes."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, make: Callable[[], object] | None = None) -> None:
         self._directory = directory
+        self._make = make or (lambda: directory.mkdir(parents=True, exist_ok=True))
         self._incoming: Path | None = None
         self._parcels: dict[str, _Parcel] = {}
         self._files = self._bytes = 0
@@ -189,7 +190,7 @@ class Receiver:
             if self.full:
                 return None
             if self._incoming is None:
-                self._directory.mkdir(parents=True, exist_ok=True)
+                self._make()
                 self._incoming = Path(tempfile.mkdtemp(prefix=".incoming-", dir=self._directory))
             directory = self._incoming / name
             directory.mkdir()
