@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -98,6 +100,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         " spore run --from",
     )
     group.addoption(
+        "--spore-artifacts",
+        default="spore-artifacts",
+        metavar="DIR",
+        help="where the files that tests leave in their spore_artifacts directory are after the run"
+        " (default: spore-artifacts), with and without --spore-fork",
+    )
+    group.addoption(
         "--spore-timings",
         action="store_true",
         help="show how long each phase of forks and resets took",
@@ -170,6 +179,15 @@ def pytest_load_initial_conftests(
         from spore._pytest.guest import join
 
         join(early_config, forks=_guest_part() == "fork")
+
+
+@pytest.fixture
+def spore_artifacts(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A directory of this test; the files in it are below --spore-artifacts after the run."""
+    from spore._pytest.artifacts import open_directory
+
+    with open_directory(request.config, request.node.nodeid) as directory:
+        yield directory
 
 
 @pytest.hookimpl(tryfirst=True)

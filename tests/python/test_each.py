@@ -177,6 +177,18 @@ def test_repeated_tests_tell_flaky_from_failing(pytester: pytest.Pytester, forke
     assert (pytester.path / "junit.xml").read_text().count("<testcase ") == 3
 
 
+def test_a_repeated_first_test_is_told_once(pytester: pytest.Pytester, forked: Run) -> None:
+    pytester.makepyfile("""
+        import pathlib
+        def test_flaky():
+            runs = pathlib.Path(__file__).with_name("runs")
+            with runs.open("a") as file:
+                file.write("x")
+            assert runs.stat().st_size != 2
+    """)
+    forked("--spore-repeat=3", fork="--spore-fork=1").assert_outcomes(failed=1)
+
+
 def test_a_seed_makes_runs_the_same(pytester: pytest.Pytester, forked: Run) -> None:
     pytester.makepyfile("""
         import random

@@ -21,6 +21,7 @@ import spore
 from spore._pytest import cache, environment, frames, reports, summary
 from spore._pytest.dispatch import Dispatcher
 from spore._pytest.fleet import Ended, Fleet, Printed, ReachedFixturePoint, Said
+from spore._pytest.homecoming import Home
 from spore._pytest.options import Settings
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Controller:
         self._collected = reports.Collected([], [], [("", 0)], [])
         self._at_fixture_point = False
         self.story = summary.Story()
+        self._home = Home(config)
+        config.pluginmanager.register(self._home, "spore-home")
 
     # ---- hooks ------------------------------------------------------------------------------
 
@@ -77,7 +80,10 @@ class Controller:
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         if self._config.get_verbosity() >= 0 and self._fleet.engine:
             terminalreporter.section("spore")
-            for line in summary.lines(self.story, self._fleet):
+            for line in [
+                *summary.lines(self.story, self._fleet),
+                *self._home.lines(self.story.crashes),
+            ]:
                 terminalreporter.line(line)
 
     def pytest_unconfigure(self) -> None:

@@ -240,10 +240,9 @@ class Dispatcher:
 
     def _tell_live(self, child: Child) -> None:
         """Tells what is known of a test that still runs, if it is its turn."""
-        turn = self._repeats.runs == 1 and self._ledger.turn
-        if child.running is None or child.branches is not None:
-            return  # of its branches one is told, when all are over
-        if child.remaining[0] == turn:
+        if child.running is None or child.branches is not None or self._repeats.runs > 1:
+            return  # of its branches, or runs, one is told, when all are over
+        if child.remaining[0] == self._ledger.turn:
             calls, child.calls = child.calls, []
             for call in calls:
                 call()

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from spore._pytest import coverage_data
 from spore._pytest.guest import GUEST_VARIABLE
+from spore._pytest.homecoming import written_files
 
 # Variables that name something of this host: sockets, terminals, displays, sessions, places of
 # temporary files, and Spore's own settings.
@@ -104,7 +106,7 @@ def guest_environment(config: pytest.Config, environment: Mapping[str, str]) -> 
         if not separator or not name.strip():
             raise pytest.UsageError(f"spore_env: {line!r} is not NAME=VALUE")
         result[name.strip()] = value
-    return result
+    return coverage_data.guest_variables(config, result)
 
 
 def guest_command(config: pytest.Config) -> list[str]:
@@ -152,7 +154,7 @@ def _excludes(config: pytest.Config) -> list[str]:
     directories += [str(config.rootpath / entry) for entry in config.getini("spore_exclude")]
     if sys.prefix != sys.base_prefix:
         directories.append(str(Path(sys.prefix).resolve()))
-    directories += _output_files()
+    directories += [*_output_files(), *written_files(config)]
     return [pattern for name in directories for pattern in (name, f"{name}/*")]
 
 

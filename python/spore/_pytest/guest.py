@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import spore
-from spore._pytest import cache, frames, schedule
+from spore._pytest import cache, frames, homecoming, schedule
 from spore._pytest.points import Point, find_points
 
 GUEST_VARIABLE = "SPORE_PYTEST_GUEST"
@@ -94,6 +94,7 @@ class GuestPlugin:
         self._points: list[Point] = []
         self._orders: deque[frames.Message] = deque()  # that came while it waited for another
         self._is_extra = False  # only here for the rest of one test
+        self._home = homecoming.Homeward(config, self.send)
 
     def send(self, kind: str, **values: Any) -> None:
         self._channel.send({"type": kind, **values})
@@ -161,7 +162,9 @@ class GuestPlugin:
         if stepwise is not None:
             self._config.pluginmanager.unregister(stepwise)
         self._session = session
-        if self._run(session):
+        put_back = self._run(session)
+        self._home.at_end()
+        if put_back:
             self.send("done")
             self._channel.receive()  # the machine is put back meanwhile: nothing comes
         return True
@@ -197,13 +200,15 @@ class GuestPlugin:
         self.send("checkpoint", count=count)
         while (order := self._channel.receive())["type"] != "capture":
             self._orders.append(order)
-        spore.fixture_point()
-        self._reseed()
+        self._fork()
         index = int(self._channel.receive()["index"])
         self._is_extra = self._is_extra or index > 0
         return index
 
-    def _reseed(self) -> None:
+    def _fork(self) -> None:
+        """Waits to be captured; returns in each fork."""
+        self._home.before_fork()
+        self._home.after_fork(spore.fixture_point())
         if not self._config.getoption("spore_keep_random_state"):
             reseed(self._config.getoption("spore_seed"))
 
@@ -222,8 +227,7 @@ class GuestPlugin:
             else:
                 self.send("fixture_failed", name=name, scope=fixture.scope, failure=failure)
         self.send("fixture_point", fixtures=ready, seconds=time.monotonic() - started)
-        spore.fixture_point()
-        self._reseed()
+        self._fork()
 
     def _set_up(self, item: pytest.Item, name: str) -> str | None:
         """Sets one fixture up as `item` would; why it failed, or None.

@@ -59,7 +59,9 @@ def hook_call(config: pytest.Config, message: frames.Message) -> Call | None:
         return functools.partial(hook.pytest_runtest_logreport, report=report)
     if kind == "warning":
         return lambda: hook.pytest_warning_recorded.call_historic(kwargs=_warning(message))
-    return None
+    home = config.pluginmanager.getplugin("spore-home")
+    call: Call | None = home.call(message) if home is not None else None
+    return call
 
 
 def failed_report(call: Call) -> pytest.TestReport | None:

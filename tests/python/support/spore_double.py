@@ -22,6 +22,7 @@ import threading
 import types
 from dataclasses import dataclass, field
 
+import pytest
 import spore
 
 PANIC = 99
@@ -400,6 +401,13 @@ def _guest_fixture_point():
                 os.close(one)
             watched[os.pidfd_open(pid)] = pid
             control.send(json.dumps({"forked": pid}).encode())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """A machine has a disk of its own: what it writes into its --basetemp is not on the host's."""
+    if CONTROL in os.environ and config.option.basetemp:
+        config.option.basetemp = f"{config.option.basetemp}-inside"
 
 
 if CONTROL in os.environ:
