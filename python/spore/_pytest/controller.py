@@ -22,6 +22,7 @@ from spore._pytest import cache, environment, frames, reports, summary
 from spore._pytest.dispatch import Dispatcher
 from spore._pytest.fleet import Ended, Fleet, Printed, ReachedFixturePoint, Said
 from spore._pytest.options import Settings
+from spore._pytest.timeline import Timeline
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -41,7 +42,12 @@ class Controller:
         self._tests: list[str] = []
         self._groups: list[str | None] = []
         self._at_fixture_point = False
-        self.story = summary.Story()
+        self.story = summary.Story(timeline=Timeline(detailed=settings.html is not None))
+        if settings.html is not None:
+            from spore._pytest.html import Page
+
+            page = Page(config, settings.html, self.story, self._fleet)
+            config.pluginmanager.register(page, "spore-html")
 
     # ---- hooks ------------------------------------------------------------------------------
 
@@ -91,6 +97,8 @@ class Controller:
             _boot(self._fleet, self._config, whole=False)
         except spore.Error as error:
             raise pytest.UsageError(f"--spore-fork: {error}") from error
+        timings = self._fleet.timings
+        self.story.timeline.did(images=timings.images, boot=timings.boot)
 
     def _collect(self, session: pytest.Session) -> None:
         started = time.monotonic()
@@ -105,6 +113,7 @@ class Controller:
             else:
                 self._take_other(session, said)
         self.story.collecting = time.monotonic() - started
+        self.story.timeline.did(collection=self.story.collecting)
 
     def _take_collection(self, session: pytest.Session, message: frames.Message) -> None:
         kind = message["type"]
@@ -157,6 +166,9 @@ class Controller:
             else:
                 self.take_general(session, said)
         self._fleet.capture()
+        timings = self._fleet.timings
+        self.story.timeline.did(fixtures=self.story.preparing, capture=timings.capture)
+        self.story.timeline.captured("fixture point")
 
     # ---- what can come at any time ----------------------------------------------------------
 

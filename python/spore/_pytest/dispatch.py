@@ -86,6 +86,7 @@ class Dispatcher:
         self._settings = settings
         self._fleet = fleet
         self._story = story
+        self._timeline = story.timeline
         self._desk = desk
         self._each = settings.dist == "each"
         self._keeper = Keeper(settings.keep_failed) if settings.keep_failed is not None else None
@@ -97,6 +98,7 @@ class Dispatcher:
         """Returns when all are told; raises what ends a session early."""
         self._repeats = self._story.repeats = Repeats(tests, self._settings.repeat)
         self._tests = self._repeats.numbered()
+        self._timeline.expect(self._tests, self._settings.repeat)
         self._ledger = Ledger(len(tests), self._failures_left())
         self._schedule = Schedule(
             self._settings.dist,
@@ -158,6 +160,7 @@ class Dispatcher:
             return
         members = self._fleet.fork([child.shard for child in children], self._story.children)
         for member, child in zip(members, children):
+            self._timeline.forked(member.index, child.shard)
             self._start(member, child)
 
     def _fill(self, child: Child) -> list[int]:
@@ -202,11 +205,15 @@ class Dispatcher:
             self._retire(member)  # the others take what is left
             return
         del self._children[member.index]
-        self._start(self._fleet.reset(member, child.shard, self._story.children), following)
+        clean = self._fleet.reset(member, child.shard, self._story.children)
+        self._timeline.reset(member.index, clean.index)
+        self._start(clean, following)
 
     def _retire(self, member: Member) -> None:
         del self._children[member.index]
         self._fleet.retire(member)
+        stats = member.stats
+        self._timeline.retired(member.index, stats.private_bytes if stats is not None else None)
 
     # ---- taking -----------------------------------------------------------------------------
 
@@ -238,7 +245,9 @@ class Dispatcher:
         if call is None:
             self._desk.take_general(self._session, message)
             return
+        self._timeline.reported(member.index, reports.report_of(call))
         if kind == "start":
+            self._timeline.test_started(member.index, child.remaining[0])
             child.running = message
             child.phases = []
             child.failures, child.seconds = 0, 0.0
@@ -282,6 +291,7 @@ class Dispatcher:
         """The running test is over."""
         calls, child.calls, child.running = child.calls, [], None
         test = child.ended = child.remaining.popleft()
+        self._timeline.test_ended(member.index)
         child.progressed = True
         self._set_deadline(child)
         repeated = self._repeats.add(test, calls, child.failures)
@@ -343,6 +353,7 @@ class Dispatcher:
         test, child.failing, child.waits = child.failing, "", False
         try:
             path = self._fleet.keep(member, self._keeper, test)
+            self._timeline.kept(member.index, test, path)
             child.kept = f"{os.path.relpath(path)}\nspore run --from {os.path.relpath(path)} -- sh"
         except (spore.Error, OSError) as error:
             child.kept = f"not kept: {error}"
@@ -382,6 +393,7 @@ class Dispatcher:
             return
         if not child.finished:
             self._story.crashes += 1
+            self._timeline.lost(member.index, end.reason)
             if child.running is not None or (child.remaining and not child.progressed):
                 self._report_crash(member, child, end)
             elif child.last and not child.remaining:
@@ -432,6 +444,7 @@ class Dispatcher:
         if end.console:
             text += f"\nThe end of the machine's console:\n{end.console}"
         report = reports.crash_report(test, location, when, text)
+        self._timeline.crashed(member.index, child.remaining[0], report)
         hook = self._config.hook
         child.calls.append(functools.partial(hook.pytest_runtest_logreport, report=report))
         child.calls.append(lambda: hook.pytest_runtest_logfinish(nodeid=test, location=location))

@@ -7,6 +7,7 @@ from statistics import median
 
 from spore._pytest.fleet import Fleet
 from spore._pytest.repeat import Repeats
+from spore._pytest.timeline import Timeline
 
 _MIB = 1024 * 1024
 
@@ -30,6 +31,7 @@ class Story:
     preparing: float = 0.0
     running: float = 0.0
     repeats: Repeats | None = None
+    timeline: Timeline = field(default_factory=Timeline)
 
 
 def lines(story: Story, fleet: Fleet) -> list[str]:
