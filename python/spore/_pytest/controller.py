@@ -18,7 +18,7 @@ import pytest
 from _pytest.config import create_terminal_writer
 
 import spore
-from spore._pytest import cache, environment, frames, reports, summary
+from spore._pytest import cache, environment, frames, reports, status, summary
 from spore._pytest.dispatch import Dispatcher
 from spore._pytest.fleet import Ended, Fleet, Printed, ReachedFixturePoint, Said
 from spore._pytest.options import Settings
@@ -42,6 +42,7 @@ class Controller:
         self._tests: list[str] = []
         self._groups: list[str | None] = []
         self._at_fixture_point = False
+        self._status: status.Status | None = None
         self.story = summary.Story(timeline=Timeline(detailed=settings.html is not None))
         if settings.html is not None:
             from spore._pytest.html import Page
@@ -68,9 +69,11 @@ class Controller:
         if self._tests:
             try:
                 self._prepare(session)
-                Dispatcher(
+                dispatcher = Dispatcher(
                     self._config, session, self._settings, self._fleet, self.story, self
-                ).run(self._tests, self._groups)
+                )
+                with status.showing(self._config, self.story.timeline, self._fleet) as self._status:
+                    dispatcher.run(self._tests, self._groups)
             except spore.Error as error:
                 raise pytest.exit.Exception(
                     f"--spore-fork: {error}", returncode=pytest.ExitCode.INTERNAL_ERROR
@@ -231,6 +234,10 @@ class Controller:
 
     def print(self, printed: Printed) -> None:
         _write(printed)
+
+    def until(self, deadline: float | None) -> float | None:
+        """Shows how far the run is, while it waits; answers when to do so again."""
+        return self._status.until(deadline) if self._status is not None else deadline
 
 
 def run_whole(config: pytest.Config, settings: Settings) -> int:

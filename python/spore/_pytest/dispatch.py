@@ -44,6 +44,7 @@ class Desk(Protocol):
     def stop(self, session: pytest.Session, message: frames.Message) -> None: ...
     def write_line(self, text: str, **markup: bool) -> None: ...
     def print(self, printed: Printed) -> None: ...
+    def until(self, deadline: float | None) -> float | None: ...
 
 
 @dataclass
@@ -113,7 +114,7 @@ class Dispatcher:
         self._admit()
         try:
             while self._children or self._unforked:
-                event = self._fleet.next_event_until(self._first_deadline())
+                event = self._fleet.next_event_until(self._desk.until(self._first_deadline()))
                 if event is None:
                     self._end_late_tests()
                     continue

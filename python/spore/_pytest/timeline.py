@@ -115,6 +115,9 @@ class Timeline:
         """Machines that run."""
         return len(self._alive)
 
+    def is_alive(self, member: int) -> bool:
+        return member in self._alive
+
     # ---- before the first test ----------------------------------------------------------------
 
     def did(self, **seconds: float) -> None:
