@@ -107,6 +107,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         " (default: spore-artifacts), with and without --spore-fork",
     )
     group.addoption(
+        "--spore-html",
+        metavar="FILE",
+        help="write a page about the run: which test ran when in which machine, the tree of forks,"
+        " and failures; one file, that needs nothing else",
+    )
+    group.addoption(
         "--spore-timings",
         action="store_true",
         help="show how long each phase of forks and resets took",

@@ -18,11 +18,12 @@ import pytest
 from _pytest.config import create_terminal_writer
 
 import spore
-from spore._pytest import cache, environment, frames, reports, summary
+from spore._pytest import cache, environment, frames, reports, status, summary
 from spore._pytest.dispatch import Dispatcher
 from spore._pytest.fleet import Ended, Fleet, Printed, ReachedFixturePoint, Said
 from spore._pytest.homecoming import Home
 from spore._pytest.options import Settings
+from spore._pytest.timeline import Timeline
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -41,9 +42,15 @@ class Controller:
         self._fleet = Fleet(settings, self._progress)
         self._collected = reports.Collected([], [], [("", 0)], [])
         self._at_fixture_point = False
-        self.story = summary.Story()
         self._home = Home(config)
         config.pluginmanager.register(self._home, "spore-home")
+        self._status: status.Status | None = None
+        self.story = summary.Story(timeline=Timeline(detailed=settings.html is not None))
+        if settings.html is not None:
+            from spore._pytest.html import Page
+
+            page = Page(config, settings.html, self.story, self._fleet)
+            config.pluginmanager.register(page, "spore-html")
 
     # ---- hooks ------------------------------------------------------------------------------
 
@@ -64,9 +71,11 @@ class Controller:
         if self._collected.tests:
             try:
                 self._prepare(session)
-                Dispatcher(
+                dispatcher = Dispatcher(
                     self._config, session, self._settings, self._fleet, self.story, self
-                ).run(self._collected)
+                )
+                with status.showing(self._config, self.story.timeline, self._fleet) as self._status:
+                    dispatcher.run(self._collected)
             except spore.Error as error:
                 raise pytest.exit.Exception(
                     f"--spore-fork: {error}", returncode=pytest.ExitCode.INTERNAL_ERROR
@@ -96,6 +105,8 @@ class Controller:
             _boot(self._fleet, self._config, whole=False)
         except spore.Error as error:
             raise pytest.UsageError(f"--spore-fork: {error}") from error
+        timings = self._fleet.timings
+        self.story.timeline.did(images=timings.images, boot=timings.boot)
 
     def _collect(self, session: pytest.Session) -> None:
         started = time.monotonic()
@@ -112,6 +123,7 @@ class Controller:
             else:
                 self._take_other(session, said)
         self.story.collecting = time.monotonic() - started
+        self.story.timeline.did(collection=self.story.collecting)
 
     def _take_collection(self, session: pytest.Session, message: frames.Message) -> None:
         kind = message["type"]
@@ -160,6 +172,9 @@ class Controller:
             else:
                 self.take_general(session, said)
         self._fleet.capture()
+        timings = self._fleet.timings
+        self.story.timeline.did(fixtures=self.story.first.seconds, capture=timings.capture)
+        self.story.timeline.captured("fixture point")
 
     # ---- what can come at any time ----------------------------------------------------------
 
@@ -229,6 +244,10 @@ class Controller:
 
     def print(self, printed: Printed) -> None:
         _write(printed)
+
+    def until(self, deadline: float | None) -> float | None:
+        """Shows how far the run is, while it waits; answers when to do so again."""
+        return self._status.until(deadline) if self._status is not None else deadline
 
 
 def run_whole(config: pytest.Config, settings: Settings) -> int:

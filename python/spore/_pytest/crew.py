@@ -18,6 +18,7 @@ from spore._pytest.checkpoint import Branches
 from spore._pytest.child import Child
 from spore._pytest.fleet import Fleet, Member
 from spore._pytest.schedule import Schedule, to_ranges
+from spore._pytest.timeline import Timeline
 from spore._pytest.tree import Tree
 
 if TYPE_CHECKING:
@@ -30,11 +31,19 @@ class Crew:
     """Those that have a machine, by its number, and those that wait for one."""
 
     def __init__(
-        self, settings: Settings, fleet: Fleet, schedule: Schedule, tree: Tree, repeats: Repeats
+        self,
+        settings: Settings,
+        fleet: Fleet,
+        schedule: Schedule,
+        tree: Tree,
+        repeats: Repeats,
+        timeline: Timeline,
     ) -> None:
         self._settings = settings
         self._fleet = fleet
         self._repeats = repeats
+        self._timeline = timeline
+        self._captures = {0: 0}  # what the timeline calls the capture of a point
         self._schedule = schedule
         self._tree = tree
         self.children: dict[int, Child] = {}
@@ -76,6 +85,8 @@ class Crew:
             shards = [child.shard for child in group]
             members = self._fleet.fork(start, shards, self._schedule.children)
             for member, child in zip(members, group):
+                capture = self._captures[self._tree.reached_above(child.point)]
+                self._timeline.forked(member.index, child.shard, capture=capture)
                 self._start(member, child)
 
     def _set_way(self, child: Child) -> Spore:
@@ -152,12 +163,19 @@ class Crew:
     def _move(self, member: Member, child: Child) -> None:
         """Puts a machine to where `child` starts."""
         start = self._set_way(child)
+        self._start(self._put_back(member, start, child), child)
+
+    def _put_back(self, member: Member, start: Spore, child: Child) -> Member:
         del self.children[member.index]
-        self._start(self._fleet.reset(member, start, child.shard, self._schedule.children), child)
+        clean = self._fleet.reset(member, start, child.shard, self._schedule.children)
+        self._timeline.reset(member.index, clean.index)
+        return clean
 
     def retire(self, member: Member) -> None:
         del self.children[member.index]
         self._fleet.retire(member)
+        stats = member.stats
+        self._timeline.retired(member.index, stats.private_bytes if stats is not None else None)
 
     def branch(self, member: Member, child: Child, captured: Spore) -> None:
         """Lets the running test of a child go on in as many machines as it wants."""
@@ -185,9 +203,15 @@ class Crew:
             for name in names[1:]
         ]
         members = self._fleet.fork(captured, [child.shard] * len(others), self._schedule.children)
-        del self.children[member.index]
-        own = self._fleet.reset(member, captured, child.shard, self._schedule.children)
+        number = child.remaining[0]
+        label = f"checkpoint in {child.running['test']}" if child.running is not None else ""
+        above = self._captures[self._tree.reached_above(child.point)]
+        capture = self._timeline.captured(label, parent=above)
+        own = self._put_back(member, captured, child)
+        for other in members:
+            self._timeline.forked(other.index, child.shard, capture=capture)
         for index, (one, its_member) in enumerate(zip([child, *others], [own, *members])):
+            self._timeline.test_started(its_member.index, number)
             self.children[its_member.index] = one
             one.waits = False
             one.set_deadline(self._settings.timeout)
@@ -210,7 +234,10 @@ class Crew:
     def reached(self, member: Member, child: Child, captured: Spore) -> None:
         """A child set up a fixture point, and was captured there: its tests can start from it."""
         assert child.reaching is not None
+        label = child.reached.name if child.reached is not None else ""
         child.reached = None
+        above = self._captures[self._tree.reached_above(child.reaching)]
+        self._captures[child.reaching] = self._timeline.captured(label, parent=above)
         self._tree.reached(child.reaching, captured)
         self._move(member, child)
         self.admit()

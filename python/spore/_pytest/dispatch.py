@@ -47,6 +47,7 @@ class Desk(Protocol):
     def stop(self, session: pytest.Session, message: frames.Message) -> None: ...
     def write_line(self, text: str, **markup: bool) -> None: ...
     def print(self, printed: Printed) -> None: ...
+    def until(self, deadline: float | None) -> float | None: ...
 
 
 class Dispatcher:
@@ -66,6 +67,7 @@ class Dispatcher:
         self._settings = settings
         self._fleet = fleet
         self._story = story
+        self._timeline = story.timeline
         self._desk = desk
         self._keeper = Keeper(settings.keep_failed) if settings.keep_failed is not None else None
         self._seconds: dict[str, float] = {}
@@ -75,6 +77,7 @@ class Dispatcher:
         tests = collected.tests
         self._repeats = self._story.repeats = Repeats(tests, self._settings.repeat)
         self._tests = self._repeats.numbered()
+        self._timeline.expect(self._tests, self._settings.repeat)
         self._ledger = Ledger(len(tests), self._failures_left())
         point_of = [point for point in collected.point_of for _ in range(self._repeats.runs)]
         self._point_names = [name for name, _ in collected.points]
@@ -87,13 +90,15 @@ class Dispatcher:
             points=point_of,
         )
         tree = Tree([above for _, above in collected.points], point_of, self._fleet.root)
-        self._crew = Crew(self._settings, self._fleet, schedule, tree, self._repeats)
+        self._crew = Crew(
+            self._settings, self._fleet, schedule, tree, self._repeats, self._timeline
+        )
         self._story.children = schedule.children
         started = time.monotonic()
         self._crew.admit()
         try:
             while self._crew.works:
-                event = self._fleet.next_event_until(self._first_deadline())
+                event = self._fleet.next_event_until(self._desk.until(self._first_deadline()))
                 if event is None:
                     self._end_late_tests()
                     continue
@@ -162,7 +167,9 @@ class Dispatcher:
         if call is None:
             self._desk.take_general(self._session, message)
             return
+        self._timeline.reported(member.index, reports.report_of(call))
         if kind == "start":
+            self._timeline.test_started(member.index, child.remaining[0])
             child.running = message
             child.phases = []
             child.failures, child.seconds = 0, 0.0
@@ -206,6 +213,7 @@ class Dispatcher:
         """The running test is over."""
         calls, child.calls, child.running = child.calls, [], None
         test = child.ended = child.remaining.popleft()
+        self._timeline.test_ended(member.index)
         child.progressed = True
         child.set_deadline(self._settings.timeout)
         failures = child.failures
@@ -333,6 +341,7 @@ class Dispatcher:
         test, child.failing, child.waits = child.failing, "", False
         try:
             path = self._fleet.keep(member, self._keeper, test)
+            self._timeline.kept(member.index, test, path)
             child.kept = f"{os.path.relpath(path)}\nspore run --from {os.path.relpath(path)} -- sh"
         except (spore.Error, OSError) as error:
             child.kept = f"not kept: {error}"
@@ -371,6 +380,7 @@ class Dispatcher:
             return
         if not child.finished:
             self._story.crashes += 1
+            self._timeline.lost(member.index, end.reason)
             if child.running is not None or (child.remaining and not child.progressed):
                 self._report_crash(member, child, end)
             elif child.last and not child.remaining:
@@ -410,6 +420,7 @@ class Dispatcher:
         if end.console:
             text += f"\nThe end of the machine's console:\n{end.console}"
         report = reports.crash_report(test, location, when, text)
+        self._timeline.crashed(member.index, child.remaining[0], report)
         hook = self._config.hook
         child.calls.append(functools.partial(hook.pytest_runtest_logreport, report=report))
         child.calls.append(lambda: hook.pytest_runtest_logfinish(nodeid=test, location=location))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,7 @@ class Settings:
     repeat: int  # runs of each test
     scope: str  # one of --spore-scope's choices
     tears_down: bool
+    html: Path | None  # the file of the page
 
 
 def read_settings(config: pytest.Config) -> Settings:
@@ -64,7 +66,8 @@ def read_settings(config: pytest.Config) -> Settings:
         repeat=repeat,
         scope=config.getoption("spore_scope"),
         tears_down=config.getoption("spore_teardown") == "run",
-        keep_failed=_directory(config, config.getoption("spore_keep_failed")),
+        keep_failed=_path(config, config.getoption("spore_keep_failed")),
+        html=_new_file("--spore-html", _path(config, config.getoption("spore_html"))),
     )
 
 
@@ -97,8 +100,25 @@ def parse_size(option: str, text: str) -> int:
     return size
 
 
-def _directory(config: pytest.Config, text: str | None) -> Path | None:
+def _path(config: pytest.Config, text: str | None) -> Path | None:
     return config.invocation_params.dir / Path(text).expanduser() if text else None
+
+
+def _new_file(option: str, path: Path | None) -> Path | None:
+    """Refuses a file that could not be written at the end of the run."""
+    if path is None:
+        return None
+    if path.exists() and not path.is_file():
+        raise pytest.UsageError(f"{option}={path}: that is no file")
+    try:
+        # Permissions alone do not tell: the file system may be read-only, or full.
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".spore-"):
+            pass
+    except OSError as error:
+        raise pytest.UsageError(
+            f"{option}={path}: no file can be written in {path.parent}: {error.strerror}"
+        ) from error
+    return path
 
 
 def _timeout(text: str | None) -> float | None:

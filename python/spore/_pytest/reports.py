@@ -64,10 +64,16 @@ def hook_call(config: pytest.Config, message: frames.Message) -> Call | None:
     return call
 
 
+def report_of(call: Call) -> pytest.TestReport | None:
+    """The report that `call` tells, if it tells one."""
+    report = getattr(call, "keywords", {}).get("report")
+    return report if isinstance(report, pytest.TestReport) else None
+
+
 def failed_report(call: Call) -> pytest.TestReport | None:
     """The report that `call` tells, if it is one of a failure."""
-    report = getattr(call, "keywords", {}).get("report")
-    return report if isinstance(report, pytest.TestReport) and report.failed else None
+    report = report_of(call)
+    return report if report is not None and report.failed else None
 
 
 def deserialize(config: pytest.Config, message: frames.Message) -> pytest.TestReport:

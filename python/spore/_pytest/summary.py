@@ -9,6 +9,7 @@ from statistics import median
 from spore._pytest import frames
 from spore._pytest.fleet import Fleet
 from spore._pytest.repeat import Repeats
+from spore._pytest.timeline import Timeline
 
 _MIB = 1024 * 1024
 
@@ -31,6 +32,14 @@ class PointStory:
             raise frames.FrameError(f"a fixture point cannot be read: {error!r}") from error
 
 
+@dataclass(frozen=True)
+class Preparation:
+    """Something that was done once, for all machines that were forked after it."""
+
+    seconds: float
+    machines: int
+
+
 @dataclass
 class Story:
     """What the controller saw; times in seconds."""
@@ -42,6 +51,7 @@ class Story:
     collecting: float = 0.0
     running: float = 0.0
     repeats: Repeats | None = None
+    timeline: Timeline = field(default_factory=Timeline)
 
 
 def lines(story: Story, fleet: Fleet) -> list[str]:
@@ -71,6 +81,7 @@ def lines(story: Story, fleet: Fleet) -> list[str]:
         f" {_count(len(fleet.members), 'child', 'children')} forked in {timings.fork:.3f} s,"
         f"{_resets(fleet)} tests ran in {story.running:.2f} s{restarts}",
     ]
+    result += _comparison(story, fleet)
     result += story.repeats.summary() if story.repeats is not None else []
     result += _phases(fleet)
     known = [member.stats for member in fleet.members if member.stats is not None]
@@ -82,6 +93,32 @@ def lines(story: Story, fleet: Fleet) -> list[str]:
             f" {size(sum(private) // len(private))} of its own ({size(sum(private))} in all)"
         )
     return result
+
+
+def preparations(story: Story, fleet: Fleet) -> list[Preparation]:
+    """What machines would have had to do each for themselves, without forks.
+
+    With resets every test has a machine's state for itself, and as many are counted.
+    """
+    machines = len(fleet.members) + fleet.resets
+    if fleet.settings.dist != "each":
+        machines = min(machines, story.children)  # others go on in place of those that crashed
+    return [Preparation(story.collecting + story.first.seconds, machines)]
+
+
+def _comparison(story: Story, fleet: Fleet) -> list[str]:
+    """What was measured once, and the same so many times: a sum of times, not a time to wait."""
+    known = preparations(story, fleet)
+    most = max(one.machines for one in known)
+    if most < 2:
+        return []
+    once = sum(one.seconds for one in known)
+    apart = sum(one.seconds * one.machines for one in known)
+    who = "clean processes, one a test," if fleet.settings.dist == "each" else "workers"
+    return [
+        f"spared:  collected and set up once: {once:.2f} s; {most} {who} that do so each for"
+        f" themselves, as fast, would have spent {apart:.2f} s on it, added up"
+    ]
 
 
 def _phases(fleet: Fleet) -> list[str]:

@@ -39,6 +39,12 @@ class Tree:
             following, point = point, self._parents[point]
         return self._spores[point], following
 
+    def reached_above(self, point: int) -> int:
+        """The nearest point on the way to `point`, itself included, that has a spore."""
+        while point not in self._spores:
+            point = self._parents[point]
+        return point
+
     def reach(self, point: int) -> None:
         """A child is on its way there: until it has come, others keep to other points."""
         self._reaching.add(point)
