@@ -46,9 +46,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--spore-memory",
-        default="1G",
         metavar="SIZE",
-        help="memory of each machine, such as 512M or 2G (default: 1G); children share it",
+        help="memory of each machine, such as 512M or 2G (default: the ini value spore_memory, else"
+        " 1G); children share it",
     )
     group.addoption(
         "--spore-memory-budget",
@@ -88,15 +88,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--spore-cpus",
-        type=int,
-        default=1,
         metavar="N",
-        help="CPUs of each machine, 1 to 8 (default: 1)",
+        help="CPUs of each machine, 1 to 8 (default: the ini value spore_cpus, else 1)",
     )
     group.addoption(
         "--spore-keep-random-state",
         action="store_true",
         help="do not reseed random and numpy.random in the children",
+    )
+    parser.addini(
+        "spore_memory",
+        "memory of each machine, such as 512M or 2G, unless --spore-memory says otherwise",
+        default="1G",
+    )
+    parser.addini(
+        "spore_cpus",
+        "CPUs of each machine, 1 to 8, unless --spore-cpus says otherwise",
+        default="1",
     )
     parser.addini(
         "spore_paths",

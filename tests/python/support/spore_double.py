@@ -318,7 +318,10 @@ class Session:
     def open(engine="auto", progress=None):
         return Session()
 
-    def boot(self, **_):
+    def boot(self, **arguments):
+        if "SPORE_DOUBLE_BOOT" in os.environ:  # a file that gets what the machine is made of
+            with open(os.environ["SPORE_DOUBLE_BOOT"], "w", encoding="utf-8") as file:
+                json.dump(arguments, file)
         self._machines.append(Machine())
         return self._machines[-1]
 
