@@ -107,6 +107,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="1",
     )
     parser.addini(
+        "spore_image",
+        "base system of the machine, in place of this host's: a squashfs or erofs file, or the"
+        " directory of a root file system; the Python environment and the project are laid over it",
+    )
+    parser.addini(
         "spore_paths",
         "host files, directories and programs (by name or path) that the tests need, besides the"
         " project and the Python environment",

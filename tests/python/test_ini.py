@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from spore._pytest import environment
+from spore._pytest.base_image import GivenImage
 
 Run = Callable[..., pytest.RunResult]
 
@@ -66,3 +70,66 @@ def test_the_help_names_the_ini_values(pytester: pytest.Pytester) -> None:
     for name in ("spore_memory", "spore_cpus"):
         assert f"the ini value {name}" in shown
         assert f"{name} (string):" in shown
+
+
+def _squashfs(path: Path) -> Path:
+    path.write_bytes(b"hsqs".ljust(4096, b"\0"))
+    return path
+
+
+def test_an_image_lies_below_all_others(
+    pytester: pytest.Pytester, forked: Run, booted: Path
+) -> None:
+    image = _squashfs(pytester.path / "base.squashfs")
+    result = forked("-o", "spore_image=base.squashfs")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["images: * (base system 0.0 MiB cached, environment *)"])
+    images = json.loads(booted.read_text())["images"]
+    assert images[0] == str(image)
+    assert set(images[1:]) == {"/double.squashfs"}
+
+
+def _plans(config: pytest.Config) -> list[environment.ImagePlan]:
+    return environment.plan_images(config)
+
+
+def test_the_base_system_of_this_host_gives_way_to_an_image(pytester: pytest.Pytester) -> None:
+    image = pytester.path / "base.erofs"
+    image.write_bytes(bytes(1024) + (0xE0F5E1E2).to_bytes(4, "little"))
+    base, interpreter, *_ = _plans(pytester.parseconfig("-o", f"spore_image={image}"))
+    assert base.given == GivenImage(str(image), 1028)
+    assert interpreter.arguments["pythons"] == [sys.executable]
+    assert interpreter.arguments["base_system"] is False
+    assert _plans(pytester.parseconfig())[0].arguments["base_system"] is True
+
+
+def test_a_directory_becomes_an_image(pytester: pytest.Pytester) -> None:
+    root = pytester.mkdir("root")
+    (root / "bin").mkdir()
+    (root / "bin/sh").symlink_to("busybox")  # not there either, on this host
+    base = _plans(pytester.parseconfig("-o", "spore_image=root"))[0]
+    assert base.arguments == {"mounts": [(str(root), "/")]}
+    assert base.given is None
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "spore_image=*/base: No such file or directory: give a squashfs or erofs file, or *"),
+        ({"base": "text"}, "spore_image=*/base: neither squashfs nor erofs: make one with *"),
+        ({"base/oci-layout": "{}"}, "spore_image=*/base: an OCI layout cannot be used as it is: *"),
+        ({"base/etc/passwd": ""}, "spore_image=*/base: no root file system, for it has no bin/sh*"),
+    ],
+    ids=["nothing", "text", "OCI", "other directory"],
+)
+def test_what_is_no_image_is_refused(
+    pytester: pytest.Pytester, forked: Run, files: dict[str, str], message: str
+) -> None:
+    for name, text in files.items():
+        (pytester.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (pytester.path / name).write_text(text)
+    pytester.makepyfile("def test_a(): pass")
+    result = forked("-o", "spore_image=base")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = filter(None, result.errlines)
+    assert fnmatch.fnmatch(line, f"ERROR: {message}")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from spore._pytest import base_image
 from spore._pytest.guest import GUEST_VARIABLE
 
 # Variables that name something of this host: sockets, terminals, displays, sessions, places of
@@ -54,10 +55,14 @@ exec "$@"
 
 @dataclass(frozen=True)
 class ImagePlan:
-    """One root image: the keyword arguments of spore.build_image, and what to call it."""
+    """One root image: the keyword arguments of spore.build_image, and what to call it.
+
+    `given` is there already, and takes no arguments.
+    """
 
     name: str
     arguments: Mapping[str, object]
+    given: base_image.GivenImage | None = None
 
 
 def plan_images(config: pytest.Config) -> list[ImagePlan]:
@@ -68,12 +73,13 @@ def plan_images(config: pytest.Config) -> list[ImagePlan]:
             f"--spore-fork: the root directory of the tests is {root}, and the whole host cannot be"
             " put into an image: give the project's with --rootdir"
         )
+    plans = _base_plans(config)
     interpreter = {
         "pythons": [sys.executable],
-        "base_system": True,
+        "base_system": not plans,
         "excludes": _project_in_environment(root),
     }
-    plans = [ImagePlan("environment", interpreter)]
+    plans.append(ImagePlan("environment", interpreter))
     excludes = _excludes(config)
     programs, paths = _extras(config)
     for path in _import_paths():
@@ -88,6 +94,16 @@ def plan_images(config: pytest.Config) -> list[ImagePlan]:
     project = [path for path in project if not _is_below(path, covered)]
     plans.append(ImagePlan("project", {"paths": _outermost(project), "excludes": excludes}))
     return plans
+
+
+def _base_plans(config: pytest.Config) -> list[ImagePlan]:
+    """The image that spore_image names; then the base system is not this host's."""
+    base = base_image.find(config)
+    if base is None:
+        return []
+    if isinstance(base, base_image.GivenImage):
+        return [ImagePlan("base system", {}, base)]
+    return [ImagePlan("base system", {"mounts": [(str(base), "/")]})]
 
 
 def guest_environment(config: pytest.Config, environment: Mapping[str, str]) -> dict[str, str]:
