@@ -1,4 +1,4 @@
-"""The pytest plugin: options and ini values only.
+"""The pytest plugin: options, ini values and what tests may ask for, only.
 
 Nothing of the engine is imported unless it is used: a run without --spore-fork pays for parsing
 these options and no more.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from spore._pytest.child import SporeChild
     from spore._pytest.options import Settings
 
 _FORK = "--spore-fork"
@@ -183,6 +184,14 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     from spore._pytest.options import read_settings
 
     return run_whole(config, read_settings(config))
+
+
+@pytest.fixture
+def spore_child() -> SporeChild:
+    """The machine that the test runs in: its index, count and generation; 0 of 1 without forks."""
+    from spore._pytest.child import current
+
+    return current()
 
 
 def _settings(config: pytest.Config) -> Settings | None:
