@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from spore._pytest.options import Settings
 
 _FORK = "--spore-fork"
+_MARK = (
+    "spore(timeout=SECONDS, alone=True): with --spore-fork, how long the test may take, whatever"
+    " --spore-timeout says, and whether it has a clean machine of its own, before it and after it."
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -163,6 +167,7 @@ def pytest_load_initial_conftests(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", _MARK)
     if _guest_part() or config.getoption("spore_fork") is None:
         return
     settings = _settings(config)

@@ -18,7 +18,7 @@ import pytest
 from _pytest.config import create_terminal_writer
 
 import spore
-from spore._pytest import cache, environment, frames, reports, summary
+from spore._pytest import cache, environment, frames, marks, reports, summary
 from spore._pytest.dispatch import Dispatcher
 from spore._pytest.fleet import Ended, Fleet, Printed, ReachedFixturePoint, Said
 from spore._pytest.options import Settings
@@ -40,6 +40,7 @@ class Controller:
         self._fleet = Fleet(settings, self._progress)
         self._tests: list[str] = []
         self._groups: list[str | None] = []
+        self._marks: dict[int, marks.TestMark] = {}
         self._at_fixture_point = False
         self.story = summary.Story()
 
@@ -64,7 +65,7 @@ class Controller:
                 self._prepare(session)
                 Dispatcher(
                     self._config, session, self._settings, self._fleet, self.story, self
-                ).run(self._tests, self._groups)
+                ).run(self._tests, self._groups, self._marks)
             except spore.Error as error:
                 raise pytest.exit.Exception(
                     f"--spore-fork: {error}", returncode=pytest.ExitCode.INTERNAL_ERROR
@@ -100,6 +101,7 @@ class Controller:
                 if said["type"] == "collected":
                     self._tests = [str(test) for test in said["tests"]]
                     self._groups = list(said["groups"])
+                    self._marks = marks.told(said.get("marks"), len(self._tests))
                     break
                 self._take_collection(session, said)
             else:

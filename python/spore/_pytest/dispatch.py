@@ -13,7 +13,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +24,7 @@ from spore._pytest import durations, frames, reports
 from spore._pytest.fleet import Ended, Fleet, Member, Printed, ReachedFixturePoint
 from spore._pytest.keep import Keeper
 from spore._pytest.ledger import Ledger
+from spore._pytest.marks import TestMark, TimeLimits
 from spore._pytest.repeat import Repeats
 from spore._pytest.schedule import Schedule, to_ranges
 
@@ -93,10 +94,13 @@ class Dispatcher:
         self._unforked: deque[int] = deque()  # shards that there was no room for yet
         self._seconds: dict[str, float] = {}
 
-    def run(self, tests: Sequence[str], groups: Sequence[str | None]) -> None:
+    def run(
+        self, tests: Sequence[str], groups: Sequence[str | None], marks: Mapping[int, TestMark]
+    ) -> None:
         """Returns when all are told; raises what ends a session early."""
         self._repeats = self._story.repeats = Repeats(tests, self._settings.repeat)
         self._tests = self._repeats.numbered()
+        self._limits = TimeLimits(self._settings.timeout, marks)
         self._ledger = Ledger(len(tests), self._failures_left())
         self._schedule = Schedule(
             self._settings.dist,
@@ -351,7 +355,8 @@ class Dispatcher:
     # ---- tests that hang --------------------------------------------------------------------
 
     def _set_deadline(self, child: Child) -> None:
-        timeout = self._settings.timeout
+        test = self._repeats.test_of(child.remaining[0]) if child.remaining else None
+        timeout = self._limits.seconds(test)
         child.deadline = time.monotonic() + timeout if timeout is not None else None
 
     def _first_deadline(self) -> float | None:
@@ -425,7 +430,8 @@ class Dispatcher:
             child.failures = 0
         text = f"{where}, {end.reason}"
         if child.timed_out:
-            text = f"{where}, --spore-timeout={self._settings.timeout:g} passed; {end.reason}"
+            limit = self._limits.name(self._repeats.test_of(child.remaining[0]))
+            text = f"{where}, {limit} passed; {end.reason}"
         if child.errors:
             text += f"\nThe end of its standard error:\n{child.errors.decode('utf-8', 'replace')}"
             child.calls = [call for call in child.calls if not _prints_errors(call)]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import spore
-from spore._pytest import cache, frames, schedule
+from spore._pytest import cache, frames, marks, schedule
 
 if TYPE_CHECKING:
     from _pytest.fixtures import FixtureDef
@@ -109,6 +109,7 @@ class GuestPlugin:
         self.send("collecting")
         try:
             result = yield
+            marked = marks.to_tell(session.items)
         except pytest.UsageError as error:
             self._stop("usage", [str(line) for line in error.args])
             # The controller shows it; here it must not be printed a second time.
@@ -121,6 +122,7 @@ class GuestPlugin:
             "collected",
             tests=[item.nodeid for item in session.items],
             groups=[group_of(item) if groups else None for item in session.items],
+            marks=marked,
         )
         return result
 

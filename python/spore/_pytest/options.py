@@ -14,6 +14,7 @@ _UNITS = {"M": 1024**2, "G": 1024**3}
 # What a child has of its own before its first test, and some room to run it.
 LEAST_PER_CHILD = 16 * 1024**2  # of memory that it alone has; what a new child is taken to need
 _MOST_RUNS = 100_000
+MOST_SECONDS = 10**9  # that a test may be given; more than can be waited for is an error
 SMALLEST_BUDGET = 2 * LEAST_PER_CHILD
 
 
@@ -111,7 +112,7 @@ def _timeout(text: str | None) -> float | None:
     if text is None:
         return None
     with contextlib.suppress(ValueError):
-        if 0 < (seconds := float(text)) < float("inf"):
+        if 0 < (seconds := float(text)) <= MOST_SECONDS:
             return seconds
     raise pytest.UsageError(f"--spore-timeout={text}: give a number of seconds, such as 60 or 0.5")
 
