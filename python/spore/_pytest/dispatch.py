@@ -387,6 +387,7 @@ class Dispatcher:
             return
         if not child.finished:
             self._story.crashes += 1
+            self._tell_crash(child, end)
             if child.running is not None or (child.remaining and not child.progressed):
                 self._report_crash(member, child, end)
             elif child.last and not child.remaining:
@@ -402,6 +403,20 @@ class Dispatcher:
                 )
         if member.index in self._children:
             self._replace(member, child)
+
+    def _tell_crash(self, child: Child, end: Ended) -> None:
+        ran = child.running is not None or not child.progressed
+        self._config.hook.pytest_spore_child_crashed(
+            config=self._config,
+            nodeid=self._tests[child.remaining[0]] if child.remaining and ran else None,
+            reason=self._how_it_ended(child, end),
+        )
+
+    def _how_it_ended(self, child: Child, end: Ended) -> str:
+        if not (child.timed_out and child.remaining):
+            return end.reason
+        limit = self._limits.name(self._repeats.test_of(child.remaining[0]))
+        return f"{limit} passed; {end.reason}"
 
     def _replace(self, member: Member, child: Child) -> None:
         """Gives what a child that is lost has left to another."""
@@ -428,10 +443,7 @@ class Dispatcher:
             start = {"type": "start", "test": test, "location": location}
             child.calls.append(reports.hook_call(self._config, start) or (lambda: None))
             child.failures = 0
-        text = f"{where}, {end.reason}"
-        if child.timed_out:
-            limit = self._limits.name(self._repeats.test_of(child.remaining[0]))
-            text = f"{where}, {limit} passed; {end.reason}"
+        text = f"{where}, {self._how_it_ended(child, end)}"
         if child.errors:
             text += f"\nThe end of its standard error:\n{child.errors.decode('utf-8', 'replace')}"
             child.calls = [call for call in child.calls if not _prints_errors(call)]

@@ -152,9 +152,10 @@ class GuestPlugin:
         if not session.items or (session.testsfailed and errors_matter):
             return None  # pytest's own loop says the rest
         self._prepare(session)
-        spore.fixture_point()
+        generation = spore.fixture_point()
         if not self._config.getoption("spore_keep_random_state"):
             reseed(self._config.getoption("spore_seed"))
+        self._config.hook.pytest_spore_generation(config=self._config, generation=generation)
         # Which failures end the run is for the controller to say, who sees all of them in order.
         self._config.option.maxfail = 0
         stepwise = self._config.pluginmanager.getplugin("stepwiseplugin")
@@ -200,6 +201,7 @@ class GuestPlugin:
                     ready.append(name)
                 else:
                     self.send("fixture_failed", name=name, failure=failure)
+        self._config.hook.pytest_spore_fixture_point(config=self._config, session=session)
         self.send("fixture_point", fixtures=ready, seconds=time.monotonic() - started)
 
     def _set_up(self, item: pytest.Item, name: str) -> str | None:
