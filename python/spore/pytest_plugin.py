@@ -78,7 +78,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--spore-seed",
         type=int,
         metavar="NUMBER",
-        help="seed random and numpy.random with this in every child, in place of fresh entropy",
+        help="seed random, numpy.random and Faker with this in every child, in place of fresh"
+        " entropy",
     )
     group.addoption(
         "--spore-keep-failed",
@@ -99,7 +100,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--spore-keep-random-state",
         action="store_true",
-        help="do not reseed random and numpy.random in the children",
+        help="do not reseed random, numpy.random and Faker in the children",
     )
     parser.addini(
         "spore_memory",

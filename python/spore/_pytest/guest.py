@@ -7,9 +7,7 @@ reads anything but the controller's orders, which follow the fixture point.
 from __future__ import annotations
 
 import os
-import random
 import signal
-import sys
 import time
 import warnings
 from collections import deque
@@ -20,6 +18,7 @@ import pytest
 
 import spore
 from spore._pytest import cache, frames, marks, schedule
+from spore._pytest.reseed import reseed
 
 if TYPE_CHECKING:
     from _pytest.fixtures import FixtureDef
@@ -361,12 +360,3 @@ def session_fixtures(item: pytest.Item) -> list[tuple[str, FixtureDef[Any]]]:
         and name not in direct
         and not varies(name, frozenset())
     ]
-
-
-def reseed(seed: int | None = None) -> None:
-    """Gives this child random numbers of its own, or those of `seed`."""
-    random.seed(seed)
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        fresh = int.from_bytes(os.urandom(4), "little")
-        numpy_random.seed(fresh if seed is None else seed % 2**32)
