@@ -107,9 +107,11 @@ def test_a_directory_becomes_an_image(pytester: pytest.Pytester) -> None:
     root = pytester.mkdir("root")
     (root / "bin").mkdir()
     (root / "bin/sh").symlink_to("busybox")  # not there either, on this host
-    base = _plans(pytester.parseconfig("-o", "spore_image=root"))[0]
+    base, *_, project = _plans(pytester.parseconfig("-o", "spore_image=root"))
     assert base.arguments == {"mounts": [(str(root), "/")]}
     assert base.given is None
+    # Once is enough.
+    assert {str(root), f"{root}/*"} <= set(project.arguments["excludes"])  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(

@@ -23,12 +23,17 @@ class GivenImage:
     built: bool = False
 
 
+def place(config: pytest.Config) -> Path | None:
+    """Where spore_image leads, if it is given."""
+    text = str(config.getini("spore_image")).strip()
+    return Path(os.path.abspath(config.rootpath / os.path.expanduser(text))) if text else None
+
+
 def find(config: pytest.Config) -> GivenImage | Path | None:
     """The image that spore_image names, or a directory with a root file system to make it from."""
-    text = str(config.getini("spore_image")).strip()
-    if not text:
+    path = place(config)
+    if path is None:
         return None
-    path = Path(os.path.abspath(config.rootpath / os.path.expanduser(text)))
     if path.is_dir():
         return _root_directory(path)
     try:

@@ -182,6 +182,9 @@ def _excludes(config: pytest.Config) -> list[str]:
     if sys.prefix != sys.base_prefix:
         directories.append(str(Path(sys.prefix).resolve()))
     directories += _output_files()
+    base = base_image.place(config)
+    if base is not None:
+        directories += {str(base), str(base.resolve())}
     return [pattern for name in directories for pattern in (name, f"{name}/*")]
 
 
