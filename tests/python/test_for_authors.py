@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from spore import pytest_plugin
+from spore._pytest import hooks
 
 Run = Callable[..., pytest.RunResult]
+
+_REFERENCE = Path(__file__).parents[2] / "docs/pytest-plugin.md"
 
 _TELLS = """
     import json
@@ -160,3 +165,14 @@ def test_a_hook_that_fails_ends_the_run(pytester: pytest.Pytester, forked: Run, 
     result = forked()
     assert result.ret == pytest.ExitCode.INTERNAL_ERROR
     result.stdout.fnmatch_lines(["*ValueError: not ready*"])
+
+
+def test_the_reference_has_all_that_there_is() -> None:
+    parser = pytest.Parser(_ispytest=True)
+    pytest_plugin.pytest_addoption(parser)
+    names = [name for option in parser.getgroup("spore").options for name in option.names()]
+    names += parser._ininames
+    names += [name for name in vars(hooks) if name.startswith("pytest_spore")]
+    reference = _REFERENCE.read_text("utf-8")
+    assert len(names) == 12 + 7 + 3
+    assert [name for name in names if f"| `{name}" not in reference] == []
