@@ -16,8 +16,10 @@ import queue
 import select
 import signal
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import types
 from dataclasses import dataclass, field
@@ -333,6 +335,23 @@ class Session:
                 zygote.popen.wait()
 
 
+def _take_own_files():
+    """Gives this fork copies of unlinked files, such as the one of pytest's captured output.
+
+    Else all forks read and write in one, at one position.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        descriptor = int(name)
+        with contextlib.suppress(OSError):  # the one that listed them is closed
+            status = os.fstat(descriptor)
+            if stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
+                position = os.lseek(descriptor, 0, os.SEEK_CUR)
+                with tempfile.TemporaryFile(buffering=0) as own:
+                    own.write(os.pread(descriptor, status.st_size, 0))
+                    os.dup2(own.fileno(), descriptor, inheritable=False)
+                os.lseek(descriptor, position, os.SEEK_SET)
+
+
 def _guest_fixture_point():
     control = socket.socket(fileno=int(os.environ[CONTROL]))
     control.send(json.dumps({"at": "fixture"}).encode())
@@ -354,6 +373,7 @@ def _guest_fixture_point():
                 os.dup2(descriptors[0], int(os.environ[CHANNEL]), inheritable=False)
                 os.close(descriptors[0])
                 control.close()
+                _take_own_files()
                 for other in watched:
                     os.close(other)
                 generation = spore.GuestGeneration(number=1, **json.loads(data))
