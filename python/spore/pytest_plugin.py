@@ -1,4 +1,4 @@
-"""The pytest plugin: options and ini values only.
+"""The pytest plugin: options, ini values and what tests may ask for, only.
 
 Nothing of the engine is imported unless it is used: a run without --spore-fork pays for parsing
 these options and no more.
@@ -17,8 +17,13 @@ import pytest
 if TYPE_CHECKING:
     from spore._pytest.checkpoint import Checkpoint
     from spore._pytest.options import Settings
+    from spore._pytest.spore_child import SporeChild
 
 _FORK = "--spore-fork"
+_MARK = (
+    "spore(timeout=SECONDS, alone=True): with --spore-fork, how long the test may take, whatever"
+    " --spore-timeout says, and whether it has a clean machine of its own, before it and after it."
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,9 +69,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--spore-memory",
-        default="1G",
         metavar="SIZE",
-        help="memory of each machine, such as 512M or 2G (default: 1G); children share it",
+        help="memory of each machine, such as 512M or 2G (default: the ini value spore_memory, else"
+        " 1G); children share it",
     )
     group.addoption(
         "--spore-memory-budget",
@@ -91,7 +96,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--spore-seed",
         type=int,
         metavar="NUMBER",
-        help="seed random and numpy.random with this in every child, in place of fresh entropy",
+        help="seed random, numpy.random and Faker with this in every child, in place of fresh"
+        " entropy",
     )
     group.addoption(
         "--spore-keep-failed",
@@ -119,15 +125,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--spore-cpus",
-        type=int,
-        default=1,
         metavar="N",
-        help="CPUs of each machine, 1 to 8 (default: 1)",
+        help="CPUs of each machine, 1 to 8 (default: the ini value spore_cpus, else 1)",
     )
     group.addoption(
         "--spore-keep-random-state",
         action="store_true",
-        help="do not reseed random and numpy.random in the children",
+        help="do not reseed random, numpy.random and Faker in the children",
+    )
+    parser.addini(
+        "spore_memory",
+        "memory of each machine, such as 512M or 2G, unless --spore-memory says otherwise",
+        default="1G",
+    )
+    parser.addini(
+        "spore_cpus",
+        "CPUs of each machine, 1 to 8, unless --spore-cpus says otherwise",
+        default="1",
+    )
+    parser.addini(
+        "spore_image",
+        "base system of the machine, in place of this host's: a squashfs or erofs file, or the"
+        " directory of a root file system; the Python environment and the project are laid over it",
     )
     parser.addini(
         "spore_paths",
@@ -165,6 +184,12 @@ def spore_checkpoint(request: pytest.FixtureRequest) -> Checkpoint:
     return Checkpoint(request.config.pluginmanager.getplugin("spore-guest"))
 
 
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    from spore._pytest import hooks
+
+    pluginmanager.add_hookspecs(hooks)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
@@ -198,6 +223,7 @@ def spore_artifacts(request: pytest.FixtureRequest) -> Iterator[Path]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", _MARK)
     if _guest_part() or config.getoption("spore_fork") is None:
         return
     settings = _settings(config)
@@ -219,6 +245,14 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     from spore._pytest.options import read_settings
 
     return run_whole(config, read_settings(config))
+
+
+@pytest.fixture
+def spore_child() -> SporeChild:
+    """The machine that the test runs in: its index, count and generation; 0 of 1 without forks."""
+    from spore._pytest.spore_child import current
+
+    return current()
 
 
 def _settings(config: pytest.Config) -> Settings | None:

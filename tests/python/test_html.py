@@ -250,6 +250,9 @@ def test_long_texts_are_bounded() -> None:
 
 
 class _Unreadable:
+    def __repr__(self) -> str:
+        return "unreadable"
+
     def toterminal(self, writer: Any) -> None:
         raise TypeError("reprtraceback is a number")
 

@@ -328,6 +328,8 @@ def test_verbose_lines_are_whole(pytester: pytest.Pytester, forked: Run) -> None
         (("--spore-fork=0",), "*--spore-fork=0: give a number from 1 to 1024, or auto*"),
         (("--spore-memory=much",), "*--spore-memory=much: not a size*"),
         (("--spore-cpus=9",), "*--spore-cpus=9: a machine has 1 to 8 CPUs*"),
+        (("-o", "spore_memory=much"), "*ERROR: spore_memory=much: not a size such as 512M or 2G"),
+        (("-o", "spore_cpus=two"), "*ERROR: spore_cpus=two: a machine has 1 to 8 CPUs"),
         (("--pdb",), "*--pdb and --trace need a terminal*"),
         (("-o", "spore_env=NOTHING"), "*spore_env: 'NOTHING' is not NAME=VALUE*"),
         (("-o", "spore_paths=/no/such/path"), "*spore_paths: there is no /no/such/path*"),

@@ -58,7 +58,7 @@ _TESTS = """
     class Case(unittest.TestCase):
         ready = 0
         @classmethod
-        def setUpClass(cls): cls.ready += 1
+        def setUpClass(cls): cls.ready = 1
         @classmethod
         def tearDownClass(cls): assert cls.ready == 1
         def test_one(self): assert self.ready == 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from spore._pytest import frames, reports
 from spore._pytest.checkpoint import Branches
+from spore._pytest.marks import TimeLimits
 from spore._pytest.summary import PointStory
 
 
@@ -41,6 +42,7 @@ class Child:
     extra: bool = False  # ends with this test, which another child goes on from
     finished: bool = False  # said all that it has to say
 
-    def set_deadline(self, timeout: float | None) -> None:
-        """For its next report, in seconds from now."""
+    def set_deadline(self, limits: TimeLimits) -> None:
+        """For its next report."""
+        timeout = limits.seconds(self.remaining[0] if self.remaining else None)
         self.deadline = time.monotonic() + timeout if timeout is not None else None

@@ -17,6 +17,7 @@ from spore._pytest import frames
 from spore._pytest.checkpoint import Branches
 from spore._pytest.child import Child
 from spore._pytest.fleet import Fleet, Member
+from spore._pytest.marks import TimeLimits
 from spore._pytest.schedule import Schedule, to_ranges
 from spore._pytest.timeline import Timeline
 from spore._pytest.tree import Tree
@@ -37,11 +38,13 @@ class Crew:
         schedule: Schedule,
         tree: Tree,
         repeats: Repeats,
+        limits: TimeLimits,
         timeline: Timeline,
     ) -> None:
         self._settings = settings
         self._fleet = fleet
         self._repeats = repeats
+        self._limits = limits
         self._timeline = timeline
         self._captures = {0: 0}  # what the timeline calls the capture of a point
         self._schedule = schedule
@@ -114,7 +117,7 @@ class Crew:
     def _start(self, member: Member, child: Child) -> None:
         self.children[member.index] = child
         child.progressed = child.timed_out = child.waits = False
-        child.set_deadline(self._settings.timeout)
+        child.set_deadline(self._limits)
         if child.reaching is None:
             if len(child.remaining) == 1:  # it runs one when it knows the next
                 self._fill(child)
@@ -214,7 +217,7 @@ class Crew:
             self._timeline.test_started(its_member.index, number)
             self.children[its_member.index] = one
             one.waits = False
-            one.set_deadline(self._settings.timeout)
+            one.set_deadline(self._limits)
             self.order(its_member, {"type": "branch", "index": index})
 
     def replace(self, member: Member, child: Child) -> None:

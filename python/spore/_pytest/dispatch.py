@@ -24,6 +24,7 @@ from spore._pytest.crew import Crew
 from spore._pytest.fleet import Ended, Fleet, Member, Printed, ReachedFixturePoint
 from spore._pytest.keep import Keeper
 from spore._pytest.ledger import Ledger
+from spore._pytest.marks import TimeLimits
 from spore._pytest.repeat import Repeats
 from spore._pytest.schedule import Schedule
 from spore._pytest.summary import PointStory
@@ -81,6 +82,16 @@ class Dispatcher:
         self._ledger = Ledger(len(tests), self._failures_left())
         point_of = [point for point in collected.point_of for _ in range(self._repeats.runs)]
         self._point_names = [name for name, _ in collected.points]
+        marks = {
+            run: mark
+            for test, mark in collected.marks.items()
+            for run in self._repeats.runs_of(test)
+        }
+        self._limits = TimeLimits(self._settings.timeout, marks)
+        tree = Tree([above for _, above in collected.points], point_of, self._fleet.root)
+        for test, mark in marks.items():
+            if mark.alone:
+                tree.set_apart(test)
         schedule = Schedule(
             self._settings.dist,
             self._tests,
@@ -89,9 +100,14 @@ class Dispatcher:
             seconds=durations.read(self._config),
             points=point_of,
         )
-        tree = Tree([above for _, above in collected.points], point_of, self._fleet.root)
         self._crew = Crew(
-            self._settings, self._fleet, schedule, tree, self._repeats, self._timeline
+            self._settings,
+            self._fleet,
+            schedule,
+            tree,
+            self._repeats,
+            self._limits,
+            self._timeline,
         )
         self._story.children = schedule.children
         started = time.monotonic()
@@ -174,7 +190,7 @@ class Dispatcher:
             child.phases = []
             child.failures, child.seconds = 0, 0.0
             child.errors.clear()
-            child.set_deadline(self._settings.timeout)
+            child.set_deadline(self._limits)
         if child.running is None:
             if message.get("test") and child.ended is not None:
                 self._ledger.add_late(self._repeats.test_of(child.ended), call)
@@ -215,7 +231,7 @@ class Dispatcher:
         test = child.ended = child.remaining.popleft()
         self._timeline.test_ended(member.index)
         child.progressed = True
-        child.set_deadline(self._settings.timeout)
+        child.set_deadline(self._limits)
         failures = child.failures
         if child.branches is not None:
             whole = child.branches.end(child.branch, calls, failures)
@@ -345,7 +361,7 @@ class Dispatcher:
             child.kept = f"{os.path.relpath(path)}\nspore run --from {os.path.relpath(path)} -- sh"
         except (spore.Error, OSError) as error:
             child.kept = f"not kept: {error}"
-        child.set_deadline(self._settings.timeout)
+        child.set_deadline(self._limits)
 
     # ---- tests that hang --------------------------------------------------------------------
 
@@ -381,6 +397,7 @@ class Dispatcher:
         if not child.finished:
             self._story.crashes += 1
             self._timeline.lost(member.index, end.reason)
+            self._tell_crash(child, end)
             if child.running is not None or (child.remaining and not child.progressed):
                 self._report_crash(member, child, end)
             elif child.last and not child.remaining:
@@ -397,6 +414,20 @@ class Dispatcher:
         if member.index in self._crew.children:
             self._crew.replace(member, child)
 
+    def _tell_crash(self, child: Child, end: Ended) -> None:
+        ran = child.running is not None or not child.progressed
+        self._config.hook.pytest_spore_child_crashed(
+            config=self._config,
+            nodeid=self._tests[child.remaining[0]] if child.remaining and ran else None,
+            reason=self._how_it_ended(child, end),
+        )
+
+    def _how_it_ended(self, child: Child, end: Ended) -> str:
+        if not (child.timed_out and child.remaining):
+            return end.reason
+        limit = self._limits.name(child.remaining[0])
+        return f"{limit} passed; {end.reason}"
+
     def _report_crash(self, member: Member, child: Child, end: Ended) -> None:
         """Reports the running test as failed; the first one, if none had started."""
         test = self._tests[child.remaining[0]]
@@ -411,9 +442,7 @@ class Dispatcher:
             start = {"type": "start", "test": test, "location": location}
             child.calls.append(reports.hook_call(self._config, start) or (lambda: None))
             child.failures = 0
-        text = f"{where}, {end.reason}"
-        if child.timed_out:
-            text = f"{where}, --spore-timeout={self._settings.timeout:g} passed; {end.reason}"
+        text = f"{where}, {self._how_it_ended(child, end)}"
         if child.errors:
             text += f"\nThe end of its standard error:\n{child.errors.decode('utf-8', 'replace')}"
             child.calls = [call for call in child.calls if not _prints_errors(call)]

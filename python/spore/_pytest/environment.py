@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from spore._pytest import coverage_data
+from spore._pytest import base_image, coverage_data, sources
 from spore._pytest.guest import GUEST_VARIABLE
 from spore._pytest.homecoming import written_files
 
@@ -56,10 +56,14 @@ exec "$@"
 
 @dataclass(frozen=True)
 class ImagePlan:
-    """One root image: the keyword arguments of spore.build_image, and what to call it."""
+    """One root image: the keyword arguments of spore.build_image, and what to call it.
+
+    `given` is there already, and takes no arguments.
+    """
 
     name: str
     arguments: Mapping[str, object]
+    given: base_image.GivenImage | None = None
 
 
 def plan_images(config: pytest.Config) -> list[ImagePlan]:
@@ -70,26 +74,46 @@ def plan_images(config: pytest.Config) -> list[ImagePlan]:
             f"--spore-fork: the root directory of the tests is {root}, and the whole host cannot be"
             " put into an image: give the project's with --rootdir"
         )
+    covered = _environment_paths()
+    edited = [path for path in sources.editable_sources() if not _is_below(path, covered)]
+    plans = _base_plans(config)
     interpreter = {
         "pythons": [sys.executable],
-        "base_system": True,
-        "excludes": _project_in_environment(root),
+        "base_system": not plans,
+        "excludes": _apart_from_environment([root, *edited]),
     }
-    plans = [ImagePlan("environment", interpreter)]
+    plans.append(ImagePlan("environment", interpreter))
+    imports = _import_paths()
+    project = [
+        *sources.with_neighbours(root),
+        *(path for path in imports if _is_below(root, [path])),
+        *edited,
+        *_named_paths(config, root),
+        *sources.configuration(config),
+    ]
+    project = [path for path in project if path != Path("/") and not _is_below(path, covered)]
     excludes = _excludes(config)
     programs, paths = _extras(config)
-    for path in _import_paths():
+    search_path = guest_environment(config, os.environ).get("LD_LIBRARY_PATH", "")
+    for path in [*imports, *edited, *sources.libraries(search_path)]:
         left_out = any(fnmatch.fnmatchcase(str(path), pattern) for pattern in excludes)
-        if left_out or not _is_below(path, [root]):
+        if left_out or not _is_below(path, project):
             paths.append(str(path))
     if paths or programs:
         extra = {"paths": _unique(paths), "programs": _unique(programs)}
         plans.append(ImagePlan("extra paths", extra))
-    project = [root, config.invocation_params.dir.resolve(), *_argument_paths(config)]
-    covered = _environment_paths()
-    project = [path for path in project if not _is_below(path, covered)]
     plans.append(ImagePlan("project", {"paths": _outermost(project), "excludes": excludes}))
     return plans
+
+
+def _base_plans(config: pytest.Config) -> list[ImagePlan]:
+    """The image that spore_image names; then the base system is not this host's."""
+    base = base_image.find(config)
+    if base is None:
+        return []
+    if isinstance(base, base_image.GivenImage):
+        return [ImagePlan("base system", {}, base)]
+    return [ImagePlan("base system", {"mounts": [(str(base), "/")]})]
 
 
 def guest_environment(config: pytest.Config, environment: Mapping[str, str]) -> dict[str, str]:
@@ -146,33 +170,43 @@ def _import_paths() -> list[Path]:
     covered = _environment_paths()
     script = Path(sys.argv[0]).resolve().parent  # Python puts it there; nothing is imported from it
     existing = (Path(entry).resolve() for entry in sys.path if entry and Path(entry).exists())
-    return [path for path in existing if path != script and not _is_below(path, covered)]
+    left_out = (script, Path("/"))
+    return [path for path in existing if path not in left_out and not _is_below(path, covered)]
 
 
 def _excludes(config: pytest.Config) -> list[str]:
     directories = [f"*/{name}" for name in _NOT_OF_A_PROJECT]
-    directories += [str(config.rootpath / entry) for entry in config.getini("spore_exclude")]
+    roots = {config.rootpath, config.rootpath.resolve()}
+    directories += [
+        str(root / entry) for root in sorted(roots) for entry in config.getini("spore_exclude")
+    ]
     if sys.prefix != sys.base_prefix:
         directories.append(str(Path(sys.prefix).resolve()))
     directories += [*_output_files(), *written_files(config)]
+    base = base_image.place(config)
+    if base is not None:
+        directories += {str(base), str(base.resolve())}
     return [pattern for name in directories for pattern in (name, f"{name}/*")]
 
 
-def _project_in_environment(root: Path) -> list[str]:
-    """Patterns that keep the project out of the interpreter's image.
+def _apart_from_environment(directories: list[Path]) -> list[str]:
+    """Patterns that keep `directories` out of the interpreter's image.
 
-    With PYTHONPATH the project is a part of the environment, and every change would make the large
-    image anew. A virtual environment inside the project stays.
+    With PYTHONPATH the project is a part of the environment, and so is what is installed to be
+    edited: every change would make the large image anew. A virtual environment inside stays.
     """
     prefixes = [Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix)]
-    if not any(_is_below(prefix, [root]) for prefix in prefixes):
-        return [str(root), f"{root}/*"]
-    beside = (
-        child
-        for child in sorted(root.iterdir())
-        if not any(_is_below(prefix, [child]) for prefix in prefixes)
-    )
-    return [pattern for child in beside for pattern in (str(child), f"{child}/*")]
+    patterns: list[str] = []
+    for directory in map(Path, _outermost(directories)):
+        apart = [directory]
+        if any(_is_below(prefix, [directory]) for prefix in prefixes):
+            apart = [
+                child
+                for child in sorted(directory.iterdir())
+                if not any(_is_below(prefix, [child]) for prefix in prefixes)
+            ]
+        patterns += [pattern for path in apart for pattern in (str(path), f"{path}/*")]
+    return patterns
 
 
 def _output_files() -> list[str]:
@@ -208,12 +242,21 @@ def _extras(config: pytest.Config) -> tuple[list[str], list[str]]:
     return programs, paths
 
 
-def _argument_paths(config: pytest.Config) -> list[Path]:
-    """Test files and directories that the command line names."""
-    named = (
-        Path(config.invocation_params.dir, argument.split("::")[0]) for argument in config.args
-    )
-    return [path.resolve() for path in named if path.exists()]
+def _named_paths(config: pytest.Config, root: Path) -> list[Path]:
+    """Directories and test files that the command line names, and where it was given.
+
+    By a symbolic link too, where it goes through one: pytest in the machine is told the same names.
+    """
+    here = config.invocation_params.dir
+    found = [Path(os.path.abspath(config.rootpath)), here.resolve()]
+    for argument in config.args:
+        path = here / argument.split("::")[0]
+        if not path.exists():
+            continue
+        found.append(Path(os.path.abspath(path)))
+        resolved = path.resolve()
+        found += [resolved] if _is_below(resolved, [root]) else sources.with_neighbours(resolved)
+    return found
 
 
 def _is_below(path: Path, directories: Iterable[Path]) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Union
 
 import spore
 from spore._pytest import frames
+from spore._pytest.base_image import GivenImage
 from spore._pytest.environment import ImagePlan
 from spore._pytest.options import LEAST_PER_CHILD, Settings
 
@@ -84,7 +85,7 @@ class Fleet:
     settings: Settings
     progress: Callable[[str], None]
     timings: Timings = field(default_factory=Timings)
-    images: list[tuple[str, Image]] = field(default_factory=list)
+    images: list[tuple[str, Image | GivenImage]] = field(default_factory=list)
     members: list[Member] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -106,9 +107,7 @@ class Fleet:
         """Builds the images, boots the machine, and starts pytest in it."""
         with _Stopwatch() as watch:
             for plan in plans:
-                self.progress(f"preparing the image of the {plan.name}")
-                image = spore.build_image(**plan.arguments, progress=self.progress)  # type: ignore[arg-type]
-                self.images.append((plan.name, image))
+                self.images.append((plan.name, plan.given or self._build(plan)))
         self.timings.images = watch.seconds
         with _Stopwatch() as watch:
             self._session = spore.Session.open(engine=self.settings.engine, progress=self.progress)
@@ -122,6 +121,10 @@ class Fleet:
         process = machine.exec(list(argv), env=dict(environment), channel=True)
         self._parent = self._watch(Member(_PARENT, machine, process))
         return self._parent
+
+    def _build(self, plan: ImagePlan) -> Image:
+        self.progress(f"preparing the image of the {plan.name}")
+        return spore.build_image(**plan.arguments, progress=self.progress)  # type: ignore[arg-type]
 
     @property
     def root(self) -> Spore:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
-import sys
 import time
 import warnings
 from collections import deque
@@ -20,8 +18,9 @@ from typing import Any
 import pytest
 
 import spore
-from spore._pytest import cache, frames, homecoming, schedule
+from spore._pytest import cache, frames, homecoming, marks, schedule
 from spore._pytest.points import Point, find_points
+from spore._pytest.reseed import reseed
 
 GUEST_VARIABLE = "SPORE_PYTEST_GUEST"
 CHANNEL_VARIABLE = "SPORE_CHANNEL_FD"
@@ -112,6 +111,7 @@ class GuestPlugin:
         self.send("collecting")
         try:
             result = yield
+            marked = marks.to_tell(session.items)
         except pytest.UsageError as error:
             self._stop("usage", [str(line) for line in error.args])
             # The controller shows it; here it must not be printed a second time.
@@ -127,6 +127,7 @@ class GuestPlugin:
             groups=[group_of(item) if groups else None for item in session.items],
             points=[(point.node.nodeid, point.parent) for point in self._points],
             point_of=point_of,
+            marks=marked,
         )
         return result
 
@@ -208,9 +209,11 @@ class GuestPlugin:
     def _fork(self) -> None:
         """Waits to be captured; returns in each fork."""
         self._home.before_fork()
-        self._home.after_fork(spore.fixture_point())
+        generation = spore.fixture_point()
+        self._home.after_fork(generation)
         if not self._config.getoption("spore_keep_random_state"):
             reseed(self._config.getoption("spore_seed"))
+        self._config.hook.pytest_spore_generation(config=self._config, generation=generation)
 
     def _reach(self, number: int) -> None:
         """Sets up the fixtures of a fixture point, and waits there; returns in each fork."""
@@ -226,6 +229,9 @@ class GuestPlugin:
                 ready.append(name)
             else:
                 self.send("fixture_failed", name=name, scope=fixture.scope, failure=failure)
+        self._config.hook.pytest_spore_fixture_point(
+            config=self._config, session=point.node.session
+        )
         self.send("fixture_point", fixtures=ready, seconds=time.monotonic() - started)
         self._fork()
 
@@ -346,12 +352,3 @@ def _take_wishes(session: pytest.Session) -> tuple[str, str]:
         # pytest 8 warns of those who take it back.
         setattr(session, f"_{name}" if hasattr(session, f"_{name}") else name, False)
     return wishes
-
-
-def reseed(seed: int | None = None) -> None:
-    """Gives this child random numbers of its own, or those of `seed`."""
-    random.seed(seed)
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        fresh = int.from_bytes(os.urandom(4), "little")
-        numpy_random.seed(fresh if seed is None else seed % 2**32)

@@ -15,6 +15,7 @@ _UNITS = {"M": 1024**2, "G": 1024**3}
 # What a child has of its own before its first test, and some room to run it.
 LEAST_PER_CHILD = 16 * 1024**2  # of memory that it alone has; what a new child is taken to need
 _MOST_RUNS = 100_000
+MOST_SECONDS = 10**9  # that a test may be given; more than can be waited for is an error
 SMALLEST_BUDGET = 2 * LEAST_PER_CHILD
 
 
@@ -51,17 +52,14 @@ def read_settings(config: pytest.Config) -> Settings:
     repeat = config.getoption("spore_repeat")
     if not 1 <= repeat <= _MOST_RUNS:
         raise pytest.UsageError(f"--spore-repeat={repeat}: give a number from 1 to {_MOST_RUNS}")
-    cpus = config.getoption("spore_cpus")
-    if not 1 <= cpus <= 8:
-        raise pytest.UsageError(f"--spore-cpus={cpus}: a machine has 1 to 8 CPUs")
     return Settings(
         children=_children(config.getoption("spore_fork")),
         dist=config.getoption("spore_dist") if repeat == 1 else "each",
         engine=config.getoption("spore_engine"),
-        memory=parse_size("--spore-memory", config.getoption("spore_memory")),
+        memory=parse_size(*_option_or_ini(config, "--spore-memory")),
         budget=_budget(config.getoption("spore_memory_budget")),
         timings=config.getoption("spore_timings"),
-        cpus=cpus,
+        cpus=_cpus(*_option_or_ini(config, "--spore-cpus")),
         timeout=_timeout(config.getoption("spore_timeout")),
         repeat=repeat,
         scope=config.getoption("spore_scope"),
@@ -91,9 +89,22 @@ def runs_whole(config: pytest.Config) -> bool:
     )
 
 
+def _option_or_ini(config: pytest.Config, option: str) -> tuple[str, str]:
+    """What to call a value, and the value: of the command line, else of the ini file."""
+    name = option.lstrip("-").replace("-", "_")
+    given = config.getoption(name)
+    return (name, str(config.getini(name))) if given is None else (option, given)
+
+
+def _cpus(name: str, text: str) -> int:
+    if not re.fullmatch(r"\s*[1-8]\s*", text):
+        raise pytest.UsageError(f"{name}={text}: a machine has 1 to 8 CPUs")
+    return int(text)
+
+
 def parse_size(option: str, text: str) -> int:
     """Bytes from a size such as 512M or 2G."""
-    match = re.fullmatch(r"(\d+)([MG])(?:i?B)?", text.strip(), re.IGNORECASE)
+    match = re.fullmatch(r"(\d{1,9})([MG])(?:i?B)?", text.strip(), re.IGNORECASE)
     size = int(match[1]) * _UNITS[match[2].upper()] if match else 0
     if not size:
         raise pytest.UsageError(f"{option}={text}: not a size such as 512M or 2G")
@@ -125,7 +136,7 @@ def _timeout(text: str | None) -> float | None:
     if text is None:
         return None
     with contextlib.suppress(ValueError):
-        if 0 < (seconds := float(text)) < float("inf"):
+        if 0 < (seconds := float(text)) <= MOST_SECONDS:
             return seconds
     raise pytest.UsageError(f"--spore-timeout={text}: give a number of seconds, such as 60 or 0.5")
 

@@ -37,6 +37,9 @@ class Repeats:
     def test_of(self, number: int) -> int:
         return number // self.runs
 
+    def runs_of(self, test: int) -> range:
+        return range(test * self.runs, (test + 1) * self.runs)
+
     def last_of(self, test: int) -> int:
         return test * self.runs + self.runs - 1
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
-from spore._pytest import frames
+from spore._pytest import frames, marks
+from spore._pytest.marks import TestMark
 
 Call = Callable[[], None]
 
@@ -22,6 +23,7 @@ class Collected:
     groups: list[str | None]  # of loadgroup
     points: list[tuple[str, int]]  # fixture points: a node id, and the number of the one above
     point_of: list[int]  # the number of each test's point
+    marks: dict[int, TestMark] = field(default_factory=dict)  # @pytest.mark.spore, by test
 
     @staticmethod
     def read(message: frames.Message) -> Collected:
@@ -32,6 +34,7 @@ class Collected:
                 [None if group is None else str(group) for group in message["groups"]],
                 [(str(name), int(above)) for name, above in message["points"]],
                 [int(point) for point in message["point_of"]],
+                marks.told(message["marks"], len(message["tests"])),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise frames.FrameError(f"what was collected cannot be read: {error!r}") from error

@@ -25,6 +25,7 @@ class Tree:
         self.point_of = point_of
         self._spores = {0: root}
         self._reaching: set[int] = set()
+        self._apart: set[int] = set()  # points of one test, at which nothing is set up
         self._tests_left = [0] * len(self._parents)  # of a point and all below it
         for point in point_of:
             self._count(point, 1)
@@ -32,9 +33,18 @@ class Tree:
     def __len__(self) -> int:
         return len(self._parents)
 
+    def set_apart(self, test: int) -> None:
+        """Lets a test start from where it would, but from no machine that another test used."""
+        self._apart.add(len(self._parents))
+        self._parents.append(self.point_of[test])
+        self._tests_left.append(1)
+        self.point_of[test] = len(self._parents) - 1
+
     def way_to(self, point: int) -> tuple[Spore, int | None]:
         """The nearest spore above `point`, and the point to reach from there; None: it is there."""
         following = None
+        if point in self._apart:
+            point = self._parents[point]
         while point not in self._spores:
             following, point = point, self._parents[point]
         return self._spores[point], following

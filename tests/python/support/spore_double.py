@@ -16,8 +16,10 @@ import queue
 import select
 import signal
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import types
 from dataclasses import dataclass, field
@@ -358,7 +360,10 @@ class Session:
     def open(engine="auto", progress=None):
         return Session()
 
-    def boot(self, **_):
+    def boot(self, **arguments):
+        if "SPORE_DOUBLE_BOOT" in os.environ:  # a file that gets what the machine is made of
+            with open(os.environ["SPORE_DOUBLE_BOOT"], "w", encoding="utf-8") as file:
+                json.dump(arguments, file)
         self._machines.append(Machine())
         return self._machines[-1]
 
@@ -368,6 +373,23 @@ class Session:
             if world is not None:
                 world.popen.kill()
                 world.popen.wait()
+
+
+def _take_own_files():
+    """Gives this fork copies of unlinked files, such as the one of pytest's captured output.
+
+    Else all forks read and write in one, at one position.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        descriptor = int(name)
+        with contextlib.suppress(OSError):  # the one that listed them is closed
+            status = os.fstat(descriptor)
+            if stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
+                position = os.lseek(descriptor, 0, os.SEEK_CUR)
+                with tempfile.TemporaryFile(buffering=0) as own:
+                    own.write(os.pread(descriptor, status.st_size, 0))
+                    os.dup2(own.fileno(), descriptor, inheritable=False)
+                os.lseek(descriptor, position, os.SEEK_SET)
 
 
 def _guest_fixture_point():
@@ -392,11 +414,14 @@ def _guest_fixture_point():
                 os.close(descriptors[0])
                 os.set_inheritable(descriptors[1], False)
                 control.close()
+                _take_own_files()
                 for other in watched:
                     os.close(other)
                 _controls.append(socket.socket(fileno=descriptors[1]))
                 number = len(_controls) - 1
-                return spore.GuestGeneration(number=number, **json.loads(data))
+                generation = spore.GuestGeneration(number=number, **json.loads(data))
+                spore.generation = lambda known=generation: known
+                return generation
             for one in descriptors:
                 os.close(one)
             watched[os.pidfd_open(pid)] = pid
