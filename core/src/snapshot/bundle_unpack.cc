@@ -222,7 +222,6 @@ Result<Bundle> unpack_bundle(const BundleSource& source, const std::string& fold
   SPORE_ASSIGN(auto staging, Staging::create(folder, "unpacking the bundle"));
   SPORE_ASSIGN(Bundle bundle, Unpacker(source, staging).run(options));
   SPORE_TRY(staging.sync());
-  SPORE_TRY(staging.sync());
   SPORE_TRY(staging.publish());
   return bundle;
 }

@@ -122,7 +122,6 @@ Result<DiskForks> fork_spore(const std::string& path, std::uint32_t count,
     return fail(last.error());
   }
   SPORE_TRY(staging.sync());
-  SPORE_TRY(staging.sync());
   SPORE_TRY(staging.publish());
   forks.fork_us = base::microseconds_since(start);
   return forks;

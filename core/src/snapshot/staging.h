@@ -42,7 +42,7 @@ std::string absolute_path(const std::string& path);
 bool is_there(const std::string& path);
 // "<directory>/.<name>.<random>.tmp": where something is made before it is renamed to `path`.
 std::string staging_path(const std::string& path);
-// Publishes a directory or a file. kInvalidArgument if `path` is a directory with something in it.
+// Publishes a directory or a file. kInvalidArgument: `path` is there already.
 Result<void> rename_new(const std::string& staging, const std::string& path);
 // Whether it is a name as staging_path() makes them.
 bool is_staging_name(std::string_view file_name);
