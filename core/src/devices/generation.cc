@@ -6,7 +6,8 @@
 #include <array>
 #include <cstring>
 #include <string>
-#include <utility>
+
+#include "base/hex.h"
 
 namespace spore::devices {
 namespace {
@@ -84,6 +85,7 @@ Result<void> copy_text(const char* field, std::string_view text, std::array<char
 }
 
 Result<void> copy_user(const std::map<std::string, std::string>& user, wire::GenerationPage& page) {
+  SPORE_TRY(check_user_parameters(user));
   std::string json;
   try {
     json = nlohmann::json(user).dump();
@@ -167,6 +169,20 @@ void GenerationDevice::write(std::uint64_t offset, std::span<const std::byte> da
 
 // ---- the page ---------------------------------------------------------------------------------
 
+Result<void> check_user_parameters(const std::map<std::string, std::string>& user) {
+  std::size_t bytes = 0;
+  for (const auto& [key, value] : user) {
+    bytes += key.size() + value.size();
+  }
+  if (bytes > kMaxForkUserBytes) {
+    return invalid(
+        fmt::format("its user parameters are {} bytes; at most {} fit: put large values into a "
+                    "file of the image",
+                    bytes, kMaxForkUserBytes));
+  }
+  return {};
+}
+
 Result<wire::GenerationPage> make_generation_page(const Generation& generation,
                                                   const GenerationSources& sources) {
   const ForkParameters& parameters = generation.parameters;
@@ -208,11 +224,7 @@ std::string make_generation_id(const std::function<void(std::span<std::byte>)>& 
   if (std::all_of(id.begin(), id.end(), [](std::uint8_t byte) { return byte == 0; })) {
     id.back() = 1;  // all zero means "no parent" in a page
   }
-  std::string text;
-  for (const std::uint8_t byte : id) {
-    text += fmt::format("{:02x}", byte);
-  }
-  return text;
+  return base::to_hex({reinterpret_cast<const char*>(id.data()), id.size()});
 }
 
 }  // namespace spore::devices

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
@@ -53,10 +54,14 @@ struct GenerationSources {
   std::chrono::system_clock::time_point now;
 };
 
+// Of a child; make_generation_page() refuses them as well. kInvalidArgument: they are more than
+// kMaxForkUserBytes.
+Result<void> check_user_parameters(const std::map<std::string, std::string>& user);
+
 // The page for a machine. Parameters that are left empty get their defaults ("<index>",
 // "spore-<index>"). kInvalidArgument names the parameter that does not fit or makes no sense: an id
 // that is not 32 hexadecimal digits, a name over 63 bytes, a hostname that is no RFC 1123 label
-// sequence of at most 63 bytes, user parameters over the page's room or not UTF-8, a shard or child
+// sequence of at most 63 bytes, user parameters that are too many or not UTF-8, a shard or child
 // index that is not below its count.
 Result<wire::GenerationPage> make_generation_page(const Generation& generation,
                                                   const GenerationSources& sources);

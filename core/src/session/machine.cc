@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "devices/generation.h"
 #include "session/agent_section.h"
 #include "session/ended.h"
 
@@ -33,15 +34,8 @@ Result<ForkParameters> completed(ForkParameters child) {
                     "below its count",
                     child.child_index, child.child_count, child.shard_index, child.shard_count));
   }
-  std::size_t user_bytes = 0;
-  for (const auto& [key, value] : child.user) {
-    user_bytes += key.size() + value.size();
-  }
-  if (user_bytes > kMaxForkUserBytes) {
-    return fail(ErrorCode::kInvalidArgument,
-                fmt::format("forking a machine: the user parameters of child {} are {} bytes, at "
-                            "most {} fit: put them in a file of its image",
-                            child.child_index, user_bytes, kMaxForkUserBytes));
+  if (const auto checked = devices::check_user_parameters(child.user); !checked) {
+    return fail(checked.error().with_context(fmt::format("forking child {}", child.child_index)));
   }
   if (child.name.empty()) {
     child.name = std::to_string(child.child_index);

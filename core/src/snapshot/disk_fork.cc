@@ -2,13 +2,11 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <exception>
 #include <filesystem>
 #include <span>
-#include <utility>
 
 #include "base/clock.h"
 #include "base/digest.h"
@@ -44,16 +42,6 @@ ForkParameters parameters_of(std::uint32_t index, std::uint32_t count,
 
 // Whether a machine can be told that it is this child: better now than when it is to run.
 Result<void> check_parameters(const ForkParameters& child) {
-  std::size_t user_bytes = 0;
-  for (const auto& [key, value] : child.user) {
-    user_bytes += key.size() + value.size();
-  }
-  if (user_bytes > kMaxForkUserBytes) {
-    return fail(ErrorCode::kInvalidArgument,
-                fmt::format("the user parameters are {} bytes, at most {} fit: put them in a file "
-                            "of its image",
-                            user_bytes, kMaxForkUserBytes));
-  }
   Generation generation;
   generation.id = std::string(32, '1');
   generation.parameters = child;
