@@ -1,14 +1,14 @@
 #include "base/digest.h"
 
-#include <fmt/format.h>
 #include <openssl/evp.h>
-#include <unistd.h>
 
 #include <array>
-#include <cerrno>
+#include <span>
 #include <vector>
 
 #include "base/check.h"
+#include "base/files.h"
+#include "base/hex.h"
 
 namespace spore::base {
 
@@ -55,11 +55,7 @@ std::string Sha256::finish() {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
   unsigned int size = 0;
   SPORE_CHECK(EVP_DigestFinal_ex(context_.get(), digest.data(), &size) == 1);
-  std::string hex;
-  for (unsigned int i = 0; i < size; ++i) {
-    hex += fmt::format("{:02x}", digest[i]);
-  }
-  return hex;
+  return to_hex({reinterpret_cast<const char*>(digest.data()), size});
 }
 
 std::string sha256_of(std::string_view bytes) {
@@ -72,21 +68,26 @@ Result<std::string> sha256_of_file(int fd, std::string_view name) {
   constexpr std::size_t kBlock = 1024 * 1024;
   std::vector<char> block(kBlock);
   Sha256 hash;
-  off_t offset = 0;
-  for (;;) {
-    const ssize_t count = ::pread(fd, block.data(), block.size(), offset);
-    if (count < 0 && errno == EINTR) {
-      continue;
-    }
-    if (count < 0) {
-      return fail(Error::from_errno(errno, fmt::format("read {}", name)));
-    }
+  for (std::uint64_t offset = 0;;) {
+    SPORE_ASSIGN(const std::size_t count,
+                 read_at(fd, std::as_writable_bytes(std::span(block)), offset, name));
     if (count == 0) {
       return hash.finish();
     }
-    hash.update({block.data(), static_cast<std::size_t>(count)});
+    hash.update({block.data(), count});
     offset += count;
   }
+}
+
+Result<bool> has_sha256(const std::string& path, std::uint64_t bytes, std::string_view sha256) {
+  SPORE_ASSIGN(const UniqueFd fd, open_to_read(path));
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode) ||
+      static_cast<std::uint64_t>(status.st_size) != bytes) {
+    return false;
+  }
+  SPORE_ASSIGN(const std::string found, sha256_of_file(fd.get(), path));
+  return found == sha256;
 }
 
 }  // namespace spore::base

@@ -3,7 +3,6 @@
 
 #include <sys/stat.h>
 
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -43,5 +42,8 @@ class Sha256 {
 
 // Digest of all bytes behind a descriptor, from offset 0; `name` is for the Error.
 Result<std::string> sha256_of_file(int fd, std::string_view name);
+
+// Whether a file has so many bytes, with this digest. One of another size is not read.
+Result<bool> has_sha256(const std::string& path, std::uint64_t bytes, std::string_view sha256);
 
 }  // namespace spore::base

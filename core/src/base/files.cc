@@ -49,23 +49,30 @@ Result<std::string> read_file(const std::string& path, std::uint64_t limit) {
   }
 }
 
-Result<std::string> read_start(int fd, std::size_t limit) {
-  std::string bytes(limit, '\0');
+Result<std::size_t> read_at(int fd, std::span<std::byte> bytes, std::uint64_t offset,
+                            std::string_view name) {
   std::size_t filled = 0;
-  while (filled < limit) {
-    const ssize_t count =
-        ::pread(fd, bytes.data() + filled, limit - filled, static_cast<off_t>(filled));
+  while (filled < bytes.size()) {
+    const ssize_t count = ::pread(fd, bytes.data() + filled, bytes.size() - filled,
+                                  static_cast<off_t>(offset + filled));
     if (count < 0 && errno == EINTR) {
       continue;
     }
     if (count < 0) {
-      return fail(Error::from_errno(errno, "read it"));
+      return fail(Error::from_errno(errno, fmt::format("read {}", name)));
     }
     if (count == 0) {
       break;
     }
     filled += static_cast<std::size_t>(count);
   }
+  return filled;
+}
+
+Result<std::string> read_start(int fd, std::size_t limit) {
+  std::string bytes(limit, '\0');
+  SPORE_ASSIGN(const std::size_t filled,
+               read_at(fd, std::as_writable_bytes(std::span(bytes)), 0, "it"));
   bytes.resize(filled);
   return bytes;
 }

@@ -2,6 +2,8 @@
 // what was asked for.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -18,6 +20,11 @@ Result<UniqueFd> open_to_read(const std::string& path);
 // The whole file; an Error if it is longer than `limit`.
 Result<std::string> read_file(const std::string& path, std::uint64_t limit);
 
+// Fills `bytes` from `offset` on; how many there were, fewer where the file ends. `name` is for the
+// Error.
+Result<std::size_t> read_at(int fd, std::span<std::byte> bytes, std::uint64_t offset,
+                            std::string_view name);
+
 // The first bytes of a file: `limit`, or all it has.
 Result<std::string> read_start(int fd, std::size_t limit);
 
@@ -33,6 +40,11 @@ enum class Sync { kNow, kLater };
 // later, for many files at once. kInvalidArgument if it is there.
 Result<void> write_new_file(const std::string& path, std::string_view bytes,
                             Sync sync = Sync::kNow);
+
+// What a file takes, without its holes.
+inline std::uint64_t bytes_on_disk(const struct stat& status) noexcept {
+  return static_cast<std::uint64_t>(status.st_blocks) * 512;  // on every file system
+}
 
 // Waits until the names in a directory, or the bytes of a file, are on disk.
 Result<void> sync_path(const std::string& path);

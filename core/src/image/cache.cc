@@ -61,12 +61,10 @@ Result<void> make_directories(const std::string& directory) {
 // The one byte of the lock file that stands for a name. Two names that meet wait for each other
 // without need, which is harmless.
 struct flock range_of(std::string_view name) {
-  base::Sha256 hash;
-  hash.update(name);
   struct flock range {};
   range.l_type = F_WRLCK;
   range.l_whence = SEEK_SET;
-  range.l_start = static_cast<off_t>(std::stoull(hash.finish().substr(0, 12), nullptr, 16));
+  range.l_start = static_cast<off_t>(std::stoull(base::sha256_of(name).substr(0, 12), nullptr, 16));
   range.l_len = 1;
   return range;
 }

@@ -7,6 +7,8 @@
 
 #include <cerrno>
 
+#include "base/files.h"
+
 namespace spore::memory {
 
 Result<base::UniqueFd> create_memory_file(std::uint64_t size) {
@@ -22,7 +24,7 @@ Result<base::UniqueFd> create_memory_file(std::uint64_t size) {
 
 std::uint64_t allocated_bytes(int fd) {
   struct stat status {};
-  return ::fstat(fd, &status) == 0 ? static_cast<std::uint64_t>(status.st_blocks) * 512 : 0;
+  return ::fstat(fd, &status) == 0 ? base::bytes_on_disk(status) : 0;
 }
 
 }  // namespace spore::memory

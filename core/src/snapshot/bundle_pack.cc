@@ -1,7 +1,6 @@
 // Writing bundles.
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -83,13 +82,8 @@ Result<void> check_images(const BundlePlan& plan) {
       return {};
     }
     const std::string& path = plan.contents[i].path;
-    SPORE_ASSIGN(const base::UniqueFd fd, base::open_to_read(path));
-    struct stat status {};
-    const bool same_size = ::fstat(fd.get(), &status) == 0 && S_ISREG(status.st_mode) &&
-                           static_cast<std::uint64_t>(status.st_size) == file.bytes;
-    SPORE_ASSIGN(const std::string digest,
-                 same_size ? base::sha256_of_file(fd.get(), path) : Result<std::string>(""));
-    return digest == file.sha256 ? Result<void>() : changed(path);
+    SPORE_ASSIGN(const bool same, base::has_sha256(path, file.bytes, file.sha256));
+    return same ? Result<void>() : changed(path);
   });
 }
 
@@ -148,9 +142,7 @@ Result<Bundle> pack_spores(const std::vector<std::string>& paths, const BundleSi
   }
   SPORE_TRY(parse_bundle_document(document));
   SPORE_TRY(check_images(plan));
-  base::Sha256 hash;
-  hash.update(document);
-  Bundle bundle = describe_bundle(plan.document, hash.finish(), document.size());
+  Bundle bundle = describe_bundle(plan.document, base::sha256_of(document), document.size());
   SPORE_TRY(send_entry({kBundleFile, bundle.digest, document.size()}, {{}, document}, sink));
   for (std::size_t i = 0; i < plan.contents.size(); ++i) {
     SPORE_TRY(send_entry(plan.document.files[i], plan.contents[i], sink));

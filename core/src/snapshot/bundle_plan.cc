@@ -3,10 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <limits>
 #include <map>
-#include <set>
 #include <utility>
 
 #include "base/digest.h"
@@ -173,13 +171,11 @@ class Planner {
     return base::parallel_for(chunks.size(), [&](std::size_t i) -> Result<void> {
       Shared& shared = *chunks[i];
       const SporeDirectory& spore = *members_[shared.owner].spore;
-      std::vector<std::byte> content(shared.chunk.pages.count() * (kChunkBytes / kPagesInChunk));
+      std::vector<std::byte> content(shared.chunk.pages.count() * kPageBytes);
       SPORE_TRY(
           read_chunk(shared.path, shared.chunk.sha256, content, spore.describe(shared.chunk)));
       SPORE_ASSIGN(const std::string file, base::read_file(shared.path, kMaxChunkFileBytes));
-      base::Sha256 hash;
-      hash.update(file);
-      shared.file.sha256 = hash.finish();
+      shared.file.sha256 = base::sha256_of(file);
       shared.file.bytes = file.size();
       return {};
     });

@@ -102,9 +102,7 @@ class Unpacker {
     document_bytes_.resize(*size);
     SPORE_TRY(reader_.read(document_bytes_));
     SPORE_TRY(reader_.read_zeros(tar_padding(*size)));
-    base::Sha256 hash;
-    hash.update(document_bytes_);
-    digest_ = hash.finish();
+    digest_ = base::sha256_of(document_bytes_);
     if (!wanted_digest.empty() && digest_ != wanted_digest) {
       return fail(ErrorCode::kCorrupt,
                   fmt::format("unpacking the bundle: its digest is {}, not {}: it is another one",

@@ -132,7 +132,7 @@ Result<RamSection> SporeDirectory::ram_section(const std::string& sha256) const 
 const SporeDirectory* SporeDirectory::owner_of_ram(std::string_view sha256) const {
   const SporeDirectory* owner = nullptr;
   for (const SporeDirectory* spore = this; spore != nullptr; spore = spore->parent_.get()) {
-    if (spore->manifest_.sections.at(std::string(kRamSection)).sha256 == sha256) {
+    if (spore->section_ref(kRamSection).sha256 == sha256) {
       owner = spore;  // the last one: those above it are forks of it
     }
   }

@@ -56,7 +56,7 @@ class SporeDirectory {
   [[nodiscard]] Result<RamSection> ram_section() const {
     return ram_section(section_ref(kRamSection).sha256);
   }
-  // The nearest of this spore and its parents that has the ram section `sha256` as its own.
+  // Which of this spore and its parents wrote the ram section `sha256`; nullptr: none.
   [[nodiscard]] const SporeDirectory* owner_of_ram(std::string_view sha256) const;
 
   // A file, of this spore or the nearest of its parents that has it; kNotFound names `what`.

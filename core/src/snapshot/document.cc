@@ -6,6 +6,7 @@
 #include "wire/json_shape.h"
 
 namespace spore::snapshot {
+
 Error not_such_a_document(std::string_view what, std::string_view why) {
   return Error(ErrorCode::kCorrupt, fmt::format("reading {}: {}", what, why));
 }

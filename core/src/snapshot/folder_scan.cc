@@ -20,8 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kBlockBytes = 512;  // of st_blocks, on every file system
-
 bool is_of_a_spore(std::string_view file_name) {
   constexpr std::array kNames = {kManifestFile, kManifestDigestFile, kParentFile,
                                  kFlatFile,     kFlatProofFile,      kWorkingSetFile};
@@ -92,7 +90,7 @@ void add(const fs::path& path, TreeUsage& usage) {
   if (::lstat(path.c_str(), &status) != 0) {
     return;  // it went away meanwhile
   }
-  usage.bytes += static_cast<std::uint64_t>(status.st_blocks) * kBlockBytes;
+  usage.bytes += base::bytes_on_disk(status);
   usage.newest = std::max(usage.newest, status.st_mtim.tv_sec);
   const bool known = S_ISDIR(status.st_mode) ||
                      (S_ISREG(status.st_mode) && is_of_a_spore(path.filename().string()));
@@ -148,7 +146,7 @@ Result<TreeUsage> measure_tree(const std::string& path) {
   if (::lstat(path.c_str(), &status) != 0) {
     return fail(Error::from_errno(errno, fmt::format("looking at {}", path)));
   }
-  usage.bytes = static_cast<std::uint64_t>(status.st_blocks) * kBlockBytes;
+  usage.bytes = base::bytes_on_disk(status);
   usage.newest = status.st_mtim.tv_sec;
   if (!S_ISDIR(status.st_mode)) {
     return usage;

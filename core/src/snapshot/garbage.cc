@@ -12,6 +12,7 @@
 #include <string>
 #include <utility>
 
+#include "base/files.h"
 #include "snapshot/directory.h"
 #include "snapshot/folder_scan.h"
 #include "snapshot/staging.h"
@@ -134,7 +135,8 @@ class Collector {
         struct stat status {};
         if (digest && !needed_.contains(*digest) && ::lstat(at->path().c_str(), &status) == 0 &&
             S_ISREG(status.st_mode)) {
-          add(folder.kind, at->path().string(), bytes_on_disk(status), "no spore around needs it");
+          add(folder.kind, at->path().string(), base::bytes_on_disk(status),
+              "no spore around needs it");
         }
       }
     }
@@ -145,12 +147,8 @@ class Collector {
     struct stat status {};
     if (::lstat(flat.c_str(), &status) == 0 && S_ISREG(status.st_mode) &&
         !snapshot::is_there(fmt::format("{}/{}", spore, snapshot::kFlatProofFile))) {
-      add("flat", flat, bytes_on_disk(status), "without a proof nobody can use it");
+      add("flat", flat, base::bytes_on_disk(status), "without a proof nobody can use it");
     }
-  }
-
-  static std::uint64_t bytes_on_disk(const struct stat& status) {
-    return static_cast<std::uint64_t>(status.st_blocks) * 512;
   }
 
   void remove_all() {

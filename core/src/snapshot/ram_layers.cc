@@ -8,6 +8,7 @@
 #include "snapshot/document.h"
 
 namespace spore::snapshot {
+
 Result<RamLayers> RamLayers::open(std::shared_ptr<const SporeDirectory> spore) {
   RamLayers ram;
   const SporeDirectory* owner = spore.get();

@@ -11,6 +11,7 @@
 #include "snapshot/document.h"
 
 namespace spore::snapshot {
+
 std::size_t PageSet::count() const noexcept {
   return std::accumulate(
       bits_.begin(), bits_.end(), std::size_t{0},

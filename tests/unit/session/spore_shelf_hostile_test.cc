@@ -18,7 +18,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using snapshot::SporeDirectory;
-using snapshot::test::digest_of;
 using snapshot::test::overwrite;
 using snapshot::test::read_all;
 using test::page_of;
@@ -41,7 +40,7 @@ class HostileShelfTest : public ::testing::Test {
   // Loads the spore with another section of that name.
   Result<SporeShelf::Loaded> load_with(const std::string& name, const std::string& bytes) {
     json manifest = manifest_;
-    const std::string digest = digest_of(bytes);
+    const std::string digest = base::sha256_of(bytes);
     manifest["sections"][name] = {{"sha256", digest}, {"bytes", bytes.size()}};
     overwrite(spore_ + "/sections/" + digest + ".json", bytes);
     snapshot::test::overwrite_manifest(spore_, manifest.dump());
@@ -131,7 +130,7 @@ TEST_F(HostileShelfTest, MoreImagesThanTheBoardTakesAreRefused) {
   json manifest = manifest_;
   for (int i = 0; i < 7; ++i) {
     manifest["images"].push_back(
-        {{"sha256", digest_of(std::string(512, 'i'))}, {"bytes", 512}, {"name", image}});
+        {{"sha256", base::sha256_of(std::string(512, 'i'))}, {"bytes", 512}, {"name", image}});
   }
   snapshot::test::overwrite_manifest(spore_, manifest.dump());
   const auto loaded = load();

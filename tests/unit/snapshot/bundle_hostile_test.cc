@@ -65,7 +65,7 @@ class HostileBundle : public ::testing::Test {
     auto document = document_of(entries_);
     for (auto& file : document["files"]) {
       if (file["name"] == name) {
-        file["sha256"] = sha256(content);
+        file["sha256"] = base::sha256_of(content);
         file["bytes"] = content.size();
       }
     }
@@ -289,12 +289,13 @@ TEST_F(HostileBundle, SectionsAndManifestsWithOtherContent) {
 
 TEST_F(HostileBundle, FilesThatNoSporeNeeds) {
   // Named, listed and hashed as they should be; but pack does not write them.
-  for (const std::string& name : {"chunks/" + std::string(64, '0') + ".zst",
-                                  "sections/" + sha256("x") + ".json", "images/" + sha256("x")}) {
+  for (const std::string& name :
+       {"chunks/" + std::string(64, '0') + ".zst", "sections/" + base::sha256_of("x") + ".json",
+        "images/" + base::sha256_of("x")}) {
     std::vector<Entry> changed = entries_;
     auto document = document_of(changed);
     std::vector<nlohmann::json> files = document["files"];
-    const nlohmann::json extra = {{"name", name}, {"sha256", sha256("x")}, {"bytes", 1}};
+    const nlohmann::json extra = {{"name", name}, {"sha256", base::sha256_of("x")}, {"bytes", 1}};
     const auto place = std::find_if(files.begin(), files.end(), [&](const auto& file) {
       return file["name"].template get<std::string>() > name;
     });

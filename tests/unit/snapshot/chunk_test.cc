@@ -15,7 +15,6 @@
 namespace spore::snapshot {
 namespace {
 
-using test::digest_of;
 using test::Page;
 using test::read_all;
 using ::testing::AllOf;
@@ -65,7 +64,7 @@ class ChunkTest : public ::testing::Test {
       const Page bytes = test::page_of(page);
       content_.insert(content_.end(), bytes.begin(), bytes.end());
     }
-    digest_ = digest_of(as_text(content_));
+    digest_ = base::sha256_of(as_text(content_));
     path_ = directory_.path(chunk_file_name(digest_));
   }
   Result<void> read(std::string_view digest) {
@@ -110,7 +109,7 @@ TEST_F(ChunkTest, TheLargestComesBackEvenIfItCannotBeCompressed) {
     }
     content_.insert(content_.end(), bytes.begin(), bytes.end());
   }
-  digest_ = digest_of(as_text(content_));
+  digest_ = base::sha256_of(as_text(content_));
   path_ = directory_.path(chunk_file_name(digest_));
   ASSERT_TRUE(write_chunk(directory_.path(), content_));
   EXPECT_TRUE(read());

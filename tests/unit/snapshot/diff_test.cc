@@ -1,8 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -104,7 +102,8 @@ TEST(Diff, FieldsAreNamedByPointers) {
   ASSERT_TRUE(difference) << difference.error().message();
   EXPECT_EQ(difference->pages, 0U);
   const std::string image =
-      nlohmann::json({{"bytes", 1}, {"name", folder.path("x")}, {"sha256", sha256("x")}}).dump();
+      nlohmann::json({{"bytes", 1}, {"name", folder.path("x")}, {"sha256", base::sha256_of("x")}})
+          .dump();
   EXPECT_THAT(
       fields_of(*difference),
       ElementsAre("platform/cpu_features/aes:  | true", "images/0:  | " + image,
@@ -145,9 +144,9 @@ TEST(Diff, ALayerOnNothingIsRefused) {
   // The same layer, said to be on top of a spore with other RAM.
   const std::string other = write_sample(folder.path("other"), {.pages = {{7, 7}}});
   nlohmann::json manifest = nlohmann::json::parse(read_all(layer + "/manifest.json"));
-  manifest["parent"] = sha256(read_all(other + "/manifest.json"));
+  manifest["parent"] = base::sha256_of(read_all(other + "/manifest.json"));
   write_all(layer + "/manifest.json", manifest.dump());
-  write_all(layer + "/manifest.sha256", sha256(manifest.dump()) + "  manifest.json\n");
+  write_all(layer + "/manifest.sha256", base::sha256_of(manifest.dump()) + "  manifest.json\n");
   write_all(layer + "/parent", "../other");
   const auto difference = diff_spores(base, layer);
   ASSERT_FALSE(difference);

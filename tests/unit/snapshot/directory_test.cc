@@ -12,7 +12,6 @@ namespace spore::snapshot {
 namespace {
 
 namespace fs = std::filesystem;
-using test::digest_of;
 using test::overwrite;
 using test::read_all;
 using test::sample_manifest;
@@ -55,7 +54,7 @@ TEST_F(DirectoryTest, OpensByAnyNameItHas) {
     EXPECT_EQ((*spore)->depth(), 0U);
     EXPECT_TRUE((*spore)->ram_section());
   }
-  EXPECT_EQ(id, digest_of(read_all(path("a/manifest.json"))));
+  EXPECT_EQ(id, base::sha256_of(read_all(path("a/manifest.json"))));
 }
 
 TEST_F(DirectoryTest, WhatIsNoSporeIsToldFromWhatIsNotThere) {
@@ -244,7 +243,7 @@ TEST_F(DirectoryTest, AChainHasAnEnd) {
 TEST_F(DirectoryTest, ImagesAreFoundInSporesAndWhereTheyWere) {
   const std::string image = directory_.write("image", "squashfs");
   test::SporeToWrite what;
-  what.manifest.images = {{digest_of("squashfs"), 8, image}};
+  what.manifest.images = {{base::sha256_of("squashfs"), 8, image}};
   write("a", what);
   const auto spore = SporeDirectory::open(path("a")).value();
   const ImageRef& ref = spore->manifest().images.front();

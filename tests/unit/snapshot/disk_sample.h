@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -15,7 +16,6 @@
 #include <string>
 #include <string_view>
 #include <system_error>
-#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -25,8 +25,6 @@
 #include "snapshot/writer.h"
 
 namespace spore::snapshot::test {
-
-inline constexpr std::size_t kPageBytes = kChunkBytes / kPagesInChunk;
 
 // A directory of a test's own, removed with all that is in it. In memory where that can be: tests
 // make many small files, and wait for the disk.
@@ -64,17 +62,17 @@ inline void write_all(const std::string& path, std::string_view bytes) {
   std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
 }
 
+// In place: what has holes keeps them.
 inline void flip_byte(const std::string& path, std::size_t at) {
-  std::string bytes = read_all(path);
-  SPORE_CHECK(at < bytes.size());
-  bytes[at] = static_cast<char>(bytes[at] ^ 1);
-  write_all(path, bytes);
-}
-
-inline std::string sha256(std::string_view bytes) {
-  base::Sha256 hash;
-  hash.update(bytes);
-  return hash.finish();
+  std::filesystem::permissions(path, std::filesystem::perms::owner_write,
+                               std::filesystem::perm_options::add);
+  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+  file.seekg(static_cast<std::streamoff>(at));
+  const int byte = file.get();
+  SPORE_CHECK(byte != EOF);
+  file.seekp(static_cast<std::streamoff>(at));
+  file.put(static_cast<char>(byte ^ 1));
+  SPORE_CHECK(file.flush().good());
 }
 
 // Names of what is directly in a folder, ascending.
@@ -126,7 +124,7 @@ inline std::string write_sample(const std::string& path, const Sample& sample = 
   manifest.annotations = sample.annotations;
   for (const std::string& image : sample.images) {
     const std::string bytes = read_all(image);
-    manifest.images.push_back({sha256(bytes), bytes.size(), image});
+    manifest.images.push_back({base::sha256_of(bytes), bytes.size(), image});
   }
   RamToWrite ram;
   ram.size = sample.memory_bytes;

@@ -1,5 +1,4 @@
 #include "snapshot/document.h"
-#include "wire/json_shape.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,6 +8,8 @@
 #include <map>
 #include <string>
 #include <vector>
+
+#include "wire/json_shape.h"
 
 namespace spore::snapshot {
 namespace {

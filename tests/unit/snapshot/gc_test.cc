@@ -118,7 +118,7 @@ TEST(Garbage, FindsFilesThatNobodyNeeds) {
   const std::string image = spore + "/images/" + std::string(64, '3');
   write_all(section, "{}");
   write_all(image, "x");
-  write_all(spore + "/images/" + sha256("an image"), "an image");
+  write_all(spore + "/images/" + base::sha256_of("an image"), "an image");
   EXPECT_THAT(found(folder.path()),
               ElementsAre("chunk " + chunk, "section " + section, "image " + image));
   EXPECT_THAT(found(spore).size(), 3U);  // the spore itself is a folder, too

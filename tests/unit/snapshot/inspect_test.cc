@@ -33,7 +33,7 @@ TEST(Inspect, SaysWhatASporeIsMadeOf) {
                                                            .flat = true});
   const auto report = inspect_spore(path + "/");
   ASSERT_TRUE(report) << report.error().message();
-  EXPECT_EQ(report->id, sha256(read_all(path + "/manifest.json")));
+  EXPECT_EQ(report->id, base::sha256_of(read_all(path + "/manifest.json")));
   EXPECT_EQ(report->path, path);
   EXPECT_EQ(report->created, 1'700'000'000U);
   EXPECT_EQ(report->created_by, "spore test");

@@ -15,7 +15,6 @@
 namespace spore::snapshot {
 namespace {
 
-using test::digest_of;
 using test::read_all;
 using ::testing::HasSubstr;
 
@@ -98,14 +97,14 @@ class KnownDigestsTest : public ProofTest {
 };
 
 TEST_F(KnownDigestsTest, AFileIsReadOnceAndAgainWhenItChanged) {
-  EXPECT_EQ(known_.of_file(file_).value(), digest_of("content"));
+  EXPECT_EQ(known_.of_file(file_).value(), base::sha256_of("content"));
   // A note with proof is believed: so the file is not read.
   const auto fd = base::open_to_read(file_);
   test::overwrite(note(), digest_ + "\n" + make_proof(key_, fd->get(), digest_).value());
   EXPECT_EQ(known_.of_file(file_).value(), digest_);
   directory_.write("file", "changed!");
-  EXPECT_EQ(known_.of_file(file_).value(), digest_of("changed!"));
-  EXPECT_EQ(known_.of_file(file_).value(), digest_of("changed!"));
+  EXPECT_EQ(known_.of_file(file_).value(), base::sha256_of("changed!"));
+  EXPECT_EQ(known_.of_file(file_).value(), base::sha256_of("changed!"));
 }
 
 TEST_F(KnownDigestsTest, NotesThatWereDamagedAreNotBelieved) {
@@ -126,7 +125,7 @@ TEST_F(KnownDigestsTest, NotesThatWereDamagedAreNotBelieved) {
   }
   for (const std::string& text : bad) {
     test::overwrite(path, text);
-    EXPECT_EQ(known_.of_file(file_).value(), digest_of("content")) << text;
+    EXPECT_EQ(known_.of_file(file_).value(), base::sha256_of("content")) << text;
   }
   EXPECT_EQ(read_all(path), good) << "it is written again";
 }
@@ -144,7 +143,7 @@ TEST_F(KnownDigestsTest, WhatIsNoFileIsRefusedAndNotWaitedFor) {
 
 TEST_F(KnownDigestsTest, WithoutAFolderItIsReadEveryTime) {
   const KnownDigests nowhere("/proc/nowhere/notes", key_);
-  EXPECT_EQ(nowhere.of_file(file_).value(), digest_of("content"));
+  EXPECT_EQ(nowhere.of_file(file_).value(), base::sha256_of("content"));
 }
 
 }  // namespace

@@ -4,10 +4,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <fstream>
 #include <map>
 #include <string>
@@ -36,14 +34,7 @@ class TemporaryDirectory : public image::test::TemporaryDirectory {
                                             : std::filesystem::temp_directory_path()) {}
 };
 
-inline constexpr std::size_t kPageBytes = kChunkBytes / kPagesInChunk;
 using Page = std::vector<std::byte>;
-
-inline std::string digest_of(std::string_view bytes) {
-  base::Sha256 hash;
-  hash.update(bytes);
-  return hash.finish();
-}
 
 // A page that is not like another one, and compresses as badly as code does.
 inline Page page_of(std::uint32_t seed) {
@@ -173,7 +164,7 @@ inline void overwrite(const std::string& path, std::string_view bytes) {
 // A manifest with the digest file that belongs to it: what whoever can change one can change too.
 inline void overwrite_manifest(const std::string& spore, std::string_view bytes) {
   overwrite(spore + "/manifest.json", bytes);
-  overwrite(spore + "/manifest.sha256", digest_of(bytes) + "  manifest.json\n");
+  overwrite(spore + "/manifest.sha256", base::sha256_of(bytes) + "  manifest.json\n");
 }
 
 inline std::string the_only_file_in(const std::string& folder) {

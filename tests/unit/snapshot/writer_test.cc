@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cerrno>
 #include <filesystem>
 #include <string>
 #include <thread>
@@ -23,7 +22,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using test::count_entries;
-using test::kPageBytes;
 using test::Page;
 using test::read_all;
 using test::sample_ram;
