@@ -55,7 +55,8 @@ struct LoadedSpore {
   std::map<std::string, std::string> annotations;
   // Who the machine is to be: of a child that was forked on disk.
   std::optional<ForkParameters> fork;
-  std::string backing;        // of its RAM: "flat", "lazy", or "memory" (all was read)
+  // Of its RAM: "flat", "lazy", "memory" (all was read), or "shared" with a spore of this session.
+  std::string backing;
   std::uint64_t load_us = 0;  // reading and checking everything but RAM
 };
 
@@ -107,7 +108,7 @@ struct BadFile {
 };
 
 struct InspectOptions {
-  bool verify = false;  // reads and checks all sections, chunks and images, on all cores
+  bool verify = false;  // reads and checks every file of it and of its parents, on all cores
 };
 
 struct SporeReport {

@@ -17,6 +17,7 @@
 #include "snapshot/proof.h"
 #include "snapshot/ram_layers.h"
 #include "snapshot/staging.h"
+#include "snapshot/working_set.h"
 
 namespace spore::session {
 namespace {
@@ -26,9 +27,6 @@ using snapshot::ChunkRef;
 using snapshot::kPagesInChunk;
 using snapshot::RamSection;
 using snapshot::SporeDirectory;
-
-constexpr std::size_t kMaxProofBytes = 4096;
-constexpr std::size_t kMaxWorkingSetBytes = 64 * 1024 * 1024;
 
 // The pages of a chunk, one after the other.
 Result<void> read_pages(const SporeDirectory& spore, const ChunkRef& chunk,
@@ -74,8 +72,8 @@ class SporeChunks final : public memory::ChunkLoader {
 // The flat backing; invalid when there is none, or no proof.
 base::UniqueFd open_flat(const SporeDirectory& owner, std::string_view sha256,
                          std::string_view key) {
-  const auto proof =
-      base::read_file(fmt::format("{}/{}", owner.path(), snapshot::kFlatProofFile), kMaxProofBytes);
+  const auto proof = base::read_file(fmt::format("{}/{}", owner.path(), snapshot::kFlatProofFile),
+                                     snapshot::kMaxProofBytes);
   auto file = base::open_to_read(fmt::format("{}/{}", owner.path(), snapshot::kFlatFile));
   if (key.empty() || !proof || !file || !snapshot::is_proof(*proof, key, file->get(), sha256)) {
     return {};
@@ -161,33 +159,16 @@ void keep_working_set(const SporeDirectory& owner, const memory::RamImage& image
     return;
   }
   const std::string staging = snapshot::staging_path(path);
-  const std::string document =
-      snapshot::to_document(nlohmann::json{{"read", set->read}, {"written", set->written}});
-  if (!base::write_new_file(staging, document) || std::rename(staging.c_str(), path.c_str()) != 0) {
+  if (!base::write_new_file(staging, snapshot::to_document(*set)) ||
+      std::rename(staging.c_str(), path.c_str()) != 0) {
     std::remove(staging.c_str());
   }
 }
 
 void recall_working_set(const SporeDirectory& owner, const memory::RamImage& image) {
   const std::string path = fmt::format("{}/{}", owner.path(), snapshot::kWorkingSetFile);
-  const auto bytes = base::read_file(path, kMaxWorkingSetBytes);
-  const auto json = bytes ? snapshot::parse_document(*bytes, path) : fail(bytes.error());
-  if (!json) {
-    return;
-  }
-  const std::uint64_t pages = image.size() / kPageSize;
-  const auto makes_sense = [pages](const std::vector<std::uint32_t>& list) {
-    return std::is_sorted(list.begin(), list.end(), std::less_equal<>()) &&
-           (list.empty() || list.back() < pages);
-  };
-  try {
-    memory::WorkingSet set{json->at("read").get<std::vector<std::uint32_t>>(),
-                           json->at("written").get<std::vector<std::uint32_t>>()};
-    if (makes_sense(set.read) && makes_sense(set.written)) {
-      image.record(std::move(set));
-    }
-  } catch (const nlohmann::json::exception&) {
-    // A hint that nobody can read is none.
+  if (auto set = snapshot::read_working_set(path, image.size())) {
+    image.record(std::move(*set));
   }
 }
 

@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 #include <zstd.h>
 
+#include <array>
 #include <cerrno>
+#include <cstdint>
+#include <cstring>
 #include <memory>
 
 #include "base/digest.h"
@@ -56,6 +58,18 @@ tl::unexpected<Error> damaged(std::string_view what, const std::string& path,
 }
 
 }  // namespace
+
+bool is_zero_page(const std::byte* page) noexcept {
+  std::array<std::uint64_t, 8> words;
+  std::uint64_t any = 0;
+  for (std::size_t at = 0; at < kPageBytes && any == 0; at += sizeof(words)) {
+    std::memcpy(words.data(), page + at, sizeof(words));
+    for (const std::uint64_t word : words) {
+      any |= word;
+    }
+  }
+  return any == 0;
+}
 
 std::string chunk_file_name(std::string_view sha256) {
   return fmt::format("{}.zst", sha256);

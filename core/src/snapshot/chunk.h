@@ -16,6 +16,9 @@ namespace spore::snapshot {
 // More than any chunk takes: Zstandard's own bound on what it cannot compress, rounded up.
 inline constexpr std::size_t kMaxChunkFileBytes = kChunkBytes + kChunkBytes / 128;
 
+// Of a page, 4 KiB: chunks have none that is, but those of layers.
+bool is_zero_page(const std::byte* page) noexcept;
+
 std::string chunk_file_name(std::string_view sha256);
 
 struct WrittenChunk {

@@ -14,8 +14,11 @@
 #include "snapshot/chunk.h"
 #include "snapshot/directory.h"
 #include "snapshot/document.h"
+#include "snapshot/flat_backing.h"
+#include "snapshot/proof.h"
 #include "snapshot/ram_layers.h"
 #include "snapshot/staging.h"
+#include "snapshot/working_set.h"
 #include "spore/disk.h"
 
 namespace spore {
@@ -25,8 +28,9 @@ using snapshot::ChunkRef;
 using snapshot::RamLayers;
 using snapshot::SporeDirectory;
 
-constexpr std::uint64_t kBlockBytes = 512;  // of st_blocks, on every file system
-
+std::string own_file(const SporeDirectory& spore, std::string_view name) {
+  return fmt::format("{}/{}", spore.path(), name);
+}
 std::string own_file(const SporeDirectory& spore, std::string_view folder, std::string_view name) {
   return fmt::format("{}/{}/{}", spore.path(), folder, name);
 }
@@ -49,6 +53,8 @@ class Inspector {
   void describe_manifest();
   void find_images();
   RamLayer describe_layer(const RamLayers::Layer& layer);
+  void verify_flat(const RamLayers::Layer& layer);
+  void verify_working_set(const RamLayers::Layer& layer);
   void verify_sections();
   // Later, on any core.
   void plan(std::string path, std::function<Result<void>()> check) {
@@ -97,13 +103,8 @@ void Inspector::find_images() {
            "the root image is missing");
     } else if (verify_) {
       plan(*found, [image, path = *found]() -> Result<void> {
-        SPORE_ASSIGN(const base::UniqueFd fd, base::open_to_read(path));
-        struct stat status {};
-        const bool same_size = ::fstat(fd.get(), &status) == 0 && S_ISREG(status.st_mode) &&
-                               static_cast<std::uint64_t>(status.st_size) == image.bytes;
-        SPORE_ASSIGN(const std::string digest,
-                     same_size ? base::sha256_of_file(fd.get(), path) : Result<std::string>(""));
-        if (digest != image.sha256) {
+        SPORE_ASSIGN(const bool same, base::has_sha256(path, image.bytes, image.sha256));
+        if (!same) {
           return fail(ErrorCode::kCorrupt,
                       "it is not the root image that it was at the capture: it was changed");
         }
@@ -138,22 +139,63 @@ RamLayer Inspector::describe_layer(const RamLayers::Layer& layer) {
     }
   }
   struct stat flat {};
-  if (::stat(fmt::format("{}/{}", owner.path(), snapshot::kFlatFile).c_str(), &flat) == 0) {
-    described.flat_bytes = static_cast<std::uint64_t>(flat.st_blocks) * kBlockBytes;
-    described.flat_proof =
-        snapshot::is_there(fmt::format("{}/{}", owner.path(), snapshot::kFlatProofFile));
+  if (::stat(own_file(owner, snapshot::kFlatFile).c_str(), &flat) == 0) {
+    described.flat_bytes = base::bytes_on_disk(flat);
+    described.flat_proof = snapshot::is_there(own_file(owner, snapshot::kFlatProofFile));
+  }
+  if (verify_) {
+    verify_flat(layer);
+    verify_working_set(layer);
   }
   return described;
 }
 
+// What is wrong in it is mapped all the same, while the proof holds.
+void Inspector::verify_flat(const RamLayers::Layer& layer) {
+  const std::string path = own_file(*layer.owner, snapshot::kFlatFile);
+  if (snapshot::is_there(path)) {
+    auto opened = snapshot::FlatBackingCheck::open(path, layer.section);
+    if (!opened) {
+      note(path, opened.error().message());
+    } else {
+      const auto flat = std::make_shared<const snapshot::FlatBackingCheck>(std::move(*opened));
+      for (std::size_t part = 0; part < flat->parts(); ++part) {
+        plan(path, [flat, part] { return flat->check(part); });
+      }
+    }
+  }
+  const std::string proof_path = own_file(*layer.owner, snapshot::kFlatProofFile);
+  if (snapshot::is_there(proof_path)) {
+    const auto proof = base::read_file(proof_path, snapshot::kMaxProofBytes);
+    if (!proof || !snapshot::is_whole_proof(*proof, layer.sha256)) {
+      note(proof_path,
+           "it is no proof that this version writes, or was changed: remove it and ram.img, and "
+           "the spore goes on from its chunks");
+    }
+  }
+}
+
+void Inspector::verify_working_set(const RamLayers::Layer& layer) {
+  const std::string path = own_file(*layer.owner, snapshot::kWorkingSetFile);
+  if (snapshot::is_there(path)) {
+    if (const auto set = snapshot::read_working_set(path, layer.section.size); !set) {
+      note(path,
+           fmt::format("{}: remove it, and the spore goes on without", set.error().message()));
+    }
+  }
+}
+
+// Also its parents': they are spores, and may lie in its directory.
 void Inspector::verify_sections() {
-  for (const auto& entry : spore_->manifest().sections) {
-    const std::string& name = entry.first;
-    plan(section_file(*spore_, name), [this, name]() -> Result<void> {
-      SPORE_ASSIGN(const std::string bytes, spore_->section(name));
-      SPORE_TRY(snapshot::parse_document(bytes, fmt::format("section {}", name)));
-      return {};
-    });
+  for (const SporeDirectory* at = spore_.get(); at != nullptr; at = at->parent().get()) {
+    for (const auto& entry : at->manifest().sections) {
+      const std::string& name = entry.first;
+      plan(section_file(*at, name), [at, name]() -> Result<void> {
+        SPORE_ASSIGN(const std::string bytes, at->section(name));
+        SPORE_TRY(snapshot::parse_document(bytes, fmt::format("section {}", name)));
+        return {};
+      });
+    }
   }
 }
 
@@ -166,7 +208,12 @@ Result<SporeReport> Inspector::inspect() {
       report_.ram.push_back(describe_layer(layer));
     }
   } else {
-    note(section_file(*spore_, snapshot::kRamSection), ram.error().message());
+    // The one that cannot be read; where each can, they do not fit together.
+    const SporeDirectory* at = spore_.get();
+    while (at != nullptr && at->ram_section()) {
+      at = at->parent().get();
+    }
+    note(section_file(at != nullptr ? *at : *spore_, snapshot::kRamSection), ram.error().message());
   }
   if (verify_) {
     verify_sections();

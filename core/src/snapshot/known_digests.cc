@@ -16,7 +16,7 @@
 namespace spore::snapshot {
 namespace {
 
-constexpr std::size_t kMaxNoteBytes = 4096;
+constexpr std::size_t kMaxNoteBytes = 65 + kMaxProofBytes;
 
 // The note is "<digest>\n<proof>".
 std::string digest_in(std::string_view note) {

@@ -6,14 +6,28 @@
 #include <openssl/hmac.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 
 #include "base/check.h"
+#include "base/digest.h"
 #include "base/hex.h"
-#include "snapshot/document.h"
 
 namespace spore::snapshot {
+namespace {
+
+constexpr std::string_view kEnd = "check ";
+
+std::string beginning(std::string_view digest) {
+  return fmt::format("spore proof 2\nsha256 {}\n", digest);
+}
+
+std::string end_of(std::string_view text) {
+  return fmt::format("{}{}\n", kEnd, base::sha256_of(text));
+}
+
+}  // namespace
 
 Result<std::string> make_proof(std::string_view key, int fd, std::string_view digest) {
   SPORE_CHECK(key.size() == kProofKeyBytes);
@@ -22,14 +36,21 @@ Result<std::string> make_proof(std::string_view key, int fd, std::string_view di
     return fail(Error::from_errno(errno, "proving a file"));
   }
   const std::string claim = fmt::format(
-      "spore proof 1\nsha256 {}\ndevice {}\ninode {}\nsize {}\nmtime {}.{:09}\n", digest,
-      status.st_dev, status.st_ino, status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
+      "{}device {}\ninode {}\nsize {}\nmtime {}.{:09}\n", beginning(digest), status.st_dev,
+      status.st_ino, status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
   std::array<unsigned char, EVP_MAX_MD_SIZE> mac;
   unsigned int size = 0;
   SPORE_CHECK(HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
                    reinterpret_cast<const unsigned char*>(claim.data()), claim.size(), mac.data(),
                    &size) != nullptr);
-  return claim + "mac " + base::to_hex({reinterpret_cast<const char*>(mac.data()), size}) + "\n";
+  const std::string proof =
+      claim + "mac " + base::to_hex({reinterpret_cast<const char*>(mac.data()), size}) + "\n";
+  return proof + end_of(proof);
+}
+
+bool is_whole_proof(std::string_view proof, std::string_view digest) {
+  const std::size_t end = std::min(proof.size(), proof.rfind(kEnd));
+  return proof.starts_with(beginning(digest)) && proof.substr(end) == end_of(proof.substr(0, end));
 }
 
 bool is_proof(std::string_view proof, std::string_view key, int fd, std::string_view digest) {

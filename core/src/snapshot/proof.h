@@ -12,9 +12,14 @@
 namespace spore::snapshot {
 
 inline constexpr std::size_t kProofKeyBytes = 32;
+inline constexpr std::size_t kMaxProofBytes = 4096;
 
 // The text of the proof that the open file `fd` is what `digest` names.
 Result<std::string> make_proof(std::string_view key, int fd, std::string_view digest);
+
+// Whether `proof` is as it was written, and of `digest`. For that nobody needs a key: it may be of
+// another host, or another file.
+bool is_whole_proof(std::string_view proof, std::string_view digest);
 
 // Whether `proof` is that of this file, as it is now.
 bool is_proof(std::string_view proof, std::string_view key, int fd, std::string_view digest);

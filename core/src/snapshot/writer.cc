@@ -4,39 +4,24 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
-#include <algorithm>
-#include <array>
 #include <atomic>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <utility>
 
-#include "base/check.h"
 #include "base/digest.h"
 #include "base/files.h"
 #include "base/parallel.h"
 #include "snapshot/chunk.h"
 #include "snapshot/directory.h"
 #include "snapshot/document.h"
+#include "snapshot/flat_backing.h"
 #include "snapshot/proof.h"
 
 namespace spore::snapshot {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool is_zero(const std::byte* page) {
-  std::array<std::uint64_t, 8> words;
-  std::uint64_t any = 0;
-  for (std::size_t at = 0; at < kPageBytes && any == 0; at += sizeof(words)) {
-    std::memcpy(words.data(), page + at, sizeof(words));
-    for (const std::uint64_t word : words) {
-      any |= word;
-    }
-  }
-  return any == 0;
-}
 
 // The pages of `ram` by chunk: indexes of the first of each, and the end.
 std::vector<std::size_t> chunk_starts(const std::vector<std::uint32_t>& pages) {
@@ -76,31 +61,6 @@ Result<std::string> readable_manifest(const Manifest& manifest, const std::strin
   return bytes;
 }
 
-// Pages on their way into a file; those that lie together, here and there, go in one call.
-class FlatRun {
- public:
-  FlatRun(int fd, const std::string& path) : fd_(fd), path_(path) {}
-  Result<void> add(const std::byte* page, std::uint64_t offset) {
-    if (size_ == 0 || page != bytes_ + size_ || offset != offset_ + size_) {
-      SPORE_TRY(flush());
-      bytes_ = page;
-      offset_ = offset;
-    }
-    size_ += kPageBytes;
-    return {};
-  }
-  Result<void> flush() {
-    return base::write_all_at(fd_, {bytes_, std::exchange(size_, 0)}, offset_, path_);
-  }
-
- private:
-  int fd_;
-  const std::string& path_;
-  const std::byte* bytes_ = nullptr;
-  std::size_t size_ = 0;
-  std::uint64_t offset_ = 0;
-};
-
 }  // namespace
 
 Result<SporeWriter> SporeWriter::create(const std::string& path) {
@@ -128,7 +88,7 @@ Result<WrittenRam> SporeWriter::write_ram(const RamToWrite& ram) {
     chunk.chunk = static_cast<std::uint32_t>(ram.pages[starts[i]] / kPagesInChunk);
     for (std::size_t at = starts[i]; at < starts[i + 1]; ++at) {
       const std::byte* page = ram.page(ram.pages[at]);
-      if (!ram.base.empty() || !is_zero(page)) {
+      if (!ram.base.empty() || !is_zero_page(page)) {
         chunk.pages.add(ram.pages[at] % kPagesInChunk);
         content.insert(content.end(), page, page + kPageBytes);
       }
@@ -166,23 +126,7 @@ Result<void> SporeWriter::write_flat(const RamToWrite& ram, const WrittenRam& wr
   if (!fd.valid()) {
     return fail(Error::from_errno(errno, fmt::format("create {}", path)));
   }
-  const bool whole = ram.base.empty();
-  const std::uint64_t size = whole ? ram.size : written.section.stored_pages() * kPageBytes;
-  if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) {
-    return fail(Error::from_errno(errno, fmt::format("sizing {} to {} bytes", path, size)));
-  }
-  FlatRun run{fd.get(), path};
-  std::uint64_t stored = 0;
-  for (const ChunkRef& chunk : written.section.chunks) {
-    for (std::size_t i = 0; i < kPagesInChunk; ++i) {
-      if (chunk.pages.contains(i)) {
-        const std::size_t page = chunk.chunk * kPagesInChunk + i;
-        SPORE_TRY(run.add(ram.page(page), (whole ? page : stored) * kPageBytes));
-        ++stored;
-      }
-    }
-  }
-  SPORE_TRY(run.flush());
+  SPORE_TRY(write_flat_backing(fd.get(), written.section, ram.page, path));
   if (::fsync(fd.get()) != 0) {
     return fail(Error::from_errno(errno, fmt::format("write {} to disk", path)));
   }

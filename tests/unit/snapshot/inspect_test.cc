@@ -12,6 +12,8 @@ namespace spore::snapshot::test {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AnyOf;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -110,6 +112,119 @@ TEST(Inspect, MissingFilesAreBadWithoutVerify) {
   EXPECT_EQ(report->images[0].found, "");
 }
 
+// Every file below `folder`, which is all that the spore `path` is made of.
+void expect_each_changed_byte_is_found(const std::string& folder, const std::string& path) {
+  const auto sound = inspect_spore(path, {.verify = true});
+  ASSERT_TRUE(sound) << sound.error().message();
+  ASSERT_THAT(bad_paths(*sound), IsEmpty());
+  std::vector<std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (entry.is_regular_file()) {
+      files.push_back(entry.path().string());
+    }
+  }
+  for (const std::string& file : files) {
+    const std::size_t size = fs::file_size(file);
+    for (const std::size_t at : {std::size_t{0}, size / 3, size / 2, size - 1}) {
+      flip_byte(file, at);
+      const auto report = inspect_spore(path, {.verify = true});
+      if (report) {
+        EXPECT_THAT(bad_paths(*report), ElementsAre(file)) << "byte " << at;
+      } else {  // what it is, and where its parent is
+        EXPECT_THAT(fs::path(file).filename().string(),
+                    AnyOf("manifest.json", "manifest.sha256", "parent"));
+      }
+      flip_byte(file, at);
+    }
+  }
+}
+
+constexpr char kSomeWorkingSet[] = R"({"read":[1],"written":[2]})";
+
+TEST(Inspect, VerifyFindsAChangedByteInEveryFile) {
+  const TemporaryFolder folder;
+  write_all(folder.path("root.squashfs"), "an image");
+  const std::string base =
+      write_sample(folder.path("a"), {.images = {folder.path("root.squashfs")}, .flat = true});
+  const std::string layer =
+      write_sample(folder.path("b"), {.pages = {{2, 99}, {3, 0}, {700, 5}},
+                                      .parent = base,
+                                      .images = {folder.path("root.squashfs")},
+                                      .flat = true});
+  write_all(base + "/working-set.json", kSomeWorkingSet);
+  write_all(layer + "/working-set.json", kSomeWorkingSet);
+  EXPECT_THAT(names_in(layer), ElementsAre("chunks", "manifest.json", "manifest.sha256", "parent",
+                                           "ram.img", "ram.proof", "sections", "working-set.json"));
+  expect_each_changed_byte_is_found(folder.path(), layer);
+}
+
+TEST(Inspect, VerifyFindsAChangedByteInEveryFileOfABundle) {
+  const TemporaryFolder folder;
+  write_all(folder.path("root.squashfs"), "an image");
+  const std::string base =
+      write_sample(folder.path("a"), {.images = {folder.path("root.squashfs")}, .flat = true});
+  const std::string layer =
+      write_sample(folder.path("b"), {.pages = {{2, 99}},
+                                      .parent = base,
+                                      .vm = R"({"clock":8})",
+                                      .images = {folder.path("root.squashfs")}});
+  ASSERT_TRUE(pack_spores_to({layer}, folder.path("tar")));
+  const std::string path = folder.path("unpacked");
+  ASSERT_TRUE(unpack_bundle_file(folder.path("tar"), path));
+  EXPECT_THAT(names_in(path), Contains("parents"));
+  expect_each_changed_byte_is_found(path, path);
+}
+
+TEST(Inspect, VerifyReadsTheFlatBackingStoredOrNot) {
+  const TemporaryFolder folder;
+  const std::string path = write_sample(folder.path("a"), {.flat = true});
+  const std::string flat = path + "/ram.img";
+  for (const std::size_t at :
+       {std::size_t{0}, kPageBytes, 2 * kPageBytes, 600 * kPageBytes + 7, 5 * std::size_t{kMiB}}) {
+    flip_byte(flat, at);
+    const auto report = inspect_spore(path, {.verify = true});
+    ASSERT_TRUE(report) << report.error().message();
+    ASSERT_THAT(bad_paths(*report), ElementsAre(flat)) << at;
+    EXPECT_THAT(report->bad.front().why, HasSubstr("the spore goes on from its chunks"));
+    flip_byte(flat, at);
+  }
+  fs::resize_file(flat, 7 * kMiB);
+  EXPECT_THAT(bad_paths(inspect_spore(path, {.verify = true}).value()), ElementsAre(flat));
+}
+
+TEST(Inspect, WhatASporeCanDoWithoutMayBeMissingOrACopy) {
+  const TemporaryFolder folder;
+  const std::string path = write_sample(folder.path("a"), {.flat = true});
+  const auto expect_good = [](const std::string& spore) {
+    const auto report = inspect_spore(spore, {.verify = true});
+    ASSERT_TRUE(report) << report.error().message();
+    EXPECT_THAT(bad_paths(*report), IsEmpty());
+  };
+  fs::copy(path, folder.path("copy"), fs::copy_options::recursive);
+  expect_good(folder.path("copy"));
+  fs::remove(path + "/ram.proof");
+  expect_good(path);
+  fs::remove(path + "/ram.img");
+  expect_good(path);
+}
+
+TEST(Inspect, AWorkingSetThatMakesNoSenseIsNamed) {
+  const TemporaryFolder folder;
+  const std::string path = write_sample(folder.path("a"));  // of 2048 pages
+  const std::string set = path + "/working-set.json";
+  for (const char* const text :
+       {"", "[]", R"({"read":[]})", R"({"read":[],"more":1,"written":[]})",
+        R"({"read":[2048],"written":[]})", R"({"read":[],"written":[2,1]})",
+        R"({"read":[],"written":[1,1]})", R"({"read":[-1],"written":[]})"}) {
+    write_all(set, text);
+    const auto report = inspect_spore(path, {.verify = true});
+    ASSERT_TRUE(report) << report.error().message();
+    EXPECT_THAT(bad_paths(*report), ElementsAre(set)) << text;
+  }
+  write_all(set, R"({"read":[0,2047],"written":[]})");
+  EXPECT_THAT(inspect_spore(path, {.verify = true})->bad, IsEmpty());
+}
+
 TEST(Inspect, ABadRamSectionIsNamed) {
   const TemporaryFolder folder;
   const std::string path = write_sample(folder.path("a"));
@@ -119,6 +234,19 @@ TEST(Inspect, ABadRamSectionIsNamed) {
   ASSERT_TRUE(report) << report.error().message();
   EXPECT_THAT(bad_paths(*report), ElementsAre(ram));
   EXPECT_THAT(report->ram, IsEmpty());
+}
+
+TEST(Inspect, ABadRamSectionOfAParentIsNamed) {
+  const TemporaryFolder folder;
+  const std::string base = write_sample(folder.path("a"));
+  const std::string path = write_sample(folder.path("b"), {.pages = {{2, 99}}, .parent = base});
+  const std::string ram = section_of(base, kRamSection);
+  flip_byte(ram, 10);
+  for (const bool verify : {false, true}) {
+    const auto report = inspect_spore(path, {.verify = verify});
+    ASSERT_TRUE(report) << report.error().message();
+    EXPECT_THAT(bad_paths(*report), ElementsAre(ram));
+  }
 }
 
 TEST(Inspect, RefusesWhatIsNoSpore) {

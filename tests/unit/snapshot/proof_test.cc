@@ -70,6 +70,20 @@ TEST_F(ProofTest, IsOfOneFileSizeTimeKeyAndDigest) {
   EXPECT_FALSE(holds(file_, proof)) << "another size";
 }
 
+TEST_F(ProofTest, IsWholeOnAnyHost) {
+  const std::string proof = prove(file_);
+  EXPECT_TRUE(is_whole_proof(proof, digest_));
+  EXPECT_FALSE(is_whole_proof(proof, std::string(64, 'e')));
+  EXPECT_FALSE(is_whole_proof(proof + "\n", digest_));
+  EXPECT_FALSE(is_whole_proof("", digest_));
+  for (std::size_t size = 0; size < proof.size(); ++size) {
+    EXPECT_FALSE(is_whole_proof(proof.substr(0, size), digest_));
+    std::string changed = proof;
+    changed[size] = static_cast<char>(changed[size] ^ 1);
+    EXPECT_FALSE(is_whole_proof(changed, digest_)) << size;
+  }
+}
+
 TEST_F(ProofTest, ChangedContentIsNotProved) {
   set_mtime(file_, {1'700'000'000, 5});
   const std::string proof = prove(file_);

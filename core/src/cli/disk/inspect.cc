@@ -77,7 +77,7 @@ void print_text(const SporeReport& report) {
   }
   if (report.verified) {
     line("verified", "{}",
-         report.bad.empty() ? std::string("all sections, chunks and images")
+         report.bad.empty() ? std::string("every file, and its parents'")
                             : count_text(report.bad.size(), "bad file"));
   }
 }
