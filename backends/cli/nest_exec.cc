@@ -1,7 +1,6 @@
 #include "nest_exec.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -97,8 +96,7 @@ int follow(Process& process) {
     } else if (const auto* exited = std::get_if<Exited>(&*event)) {
       return exited->status();
     } else if (const auto* lost = std::get_if<Lost>(&*event)) {
-      return report(Error(ErrorCode::kMachineEnded, fmt::format("running a command in the nest: {}",
-                                                                session::describe_end(lost->end))));
+      return report(session::ended_error("running a command in the nest", lost->end));
     }
   }
   return kOwnError;

@@ -110,6 +110,20 @@ void InputPump::run() {
   static_cast<void>(process_.close_stdin());
 }
 
+std::optional<int> status_of(const Followed& followed, bool killed) {
+  switch (followed.outcome) {
+    case Followed::Outcome::kExited:
+      return followed.exited.status();
+    case Followed::Outcome::kOutputClosed:
+      return 128 + SIGPIPE;
+    case Followed::Outcome::kTimedOut:
+      return kTimedOutStatus;
+    case Followed::Outcome::kLost:
+      break;
+  }
+  return killed ? std::optional(kInterrupted) : std::nullopt;
+}
+
 int status_for_start(const Error& error) {
   switch (error.code()) {
     case ErrorCode::kNotFound:

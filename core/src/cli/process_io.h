@@ -123,6 +123,10 @@ Followed follow_process(Machine& machine, Process& process, const FollowOptions&
 // it. Without `input` its standard input is closed at once.
 Followed follow_process(Process& process, bool input, const std::function<void()>& give_up);
 
+// The exit status that this leaves, `killed` by a second SIGINT or not; none: the machine was lost,
+// which is to be told.
+std::optional<int> status_of(const Followed& followed, bool killed);
+
 // The exit status of a command that could not be started.
 inline constexpr int kNotExecutableStatus = 126;
 inline constexpr int kNotFoundStatus = 127;

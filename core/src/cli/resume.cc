@@ -7,7 +7,6 @@
 #include <memory>
 #include <string>
 #include <system_error>
-#include <utility>
 
 #include "cli/command.h"
 #include "cli/json_output.h"
@@ -57,20 +56,18 @@ Result<int> resume(const ResumeOptions& options) {
   }
   const Followed followed = follow_process(machine, *process, follow);
   signals.detach();
-  switch (followed.outcome) {
-    case Followed::Outcome::kExited:
-      return followed.exited.status();
-    case Followed::Outcome::kOutputClosed:
-      return 128 + SIGPIPE;
-    case Followed::Outcome::kTimedOut:
-      fmt::print(stderr, "spore: it did not end within --timeout {}: its machine was closed\n",
-                 options.timeout);
-      return kTimedOutStatus;
-    case Followed::Outcome::kLost:
-      break;
+  if (followed.exited.out_of_memory) {
+    fmt::print(stderr,
+               "spore: it was killed: its machine ran out of memory ({} MiB): capture one that has "
+               "more\n",
+               spore->loaded()->memory_bytes / kMiB);
   }
-  if (signals.killed()) {
-    return kInterrupted;
+  if (followed.outcome == Followed::Outcome::kTimedOut) {
+    fmt::print(stderr, "spore: it did not end within --timeout {}: its machine was closed\n",
+               options.timeout);
+  }
+  if (const auto status = status_of(followed, signals.killed())) {
+    return *status;
   }
   return fail(ErrorCode::kMachineEnded,
               session::with_console(

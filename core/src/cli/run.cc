@@ -1,11 +1,9 @@
 // `spore run`: one command in a throw-away machine.
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -105,31 +103,23 @@ void say(std::string_view text) {
   fmt::print(stderr, "spore: {}\n", text);
 }
 
-int status_of(const Followed& followed, const SignalForwarder& signals, std::uint64_t memory,
-              const RunOptions& options, const std::string& console) {
-  switch (followed.outcome) {
-    case Followed::Outcome::kExited:
-      if (followed.exited.out_of_memory) {
-        say(session::with_console(
-            fmt::format("the command was killed: its machine ran out of memory ({} MiB): give it "
-                        "more with --memory",
-                        memory / kMiB),
-            console));
-      }
-      return followed.exited.status();
-    case Followed::Outcome::kOutputClosed:
-      return 128 + SIGPIPE;
-    case Followed::Outcome::kTimedOut:
-      say(session::with_console(
-          fmt::format("the command did not end within --timeout {}: its machine was closed",
-                      options.timeout),
-          followed.end.console_tail));
-      return kTimedOutStatus;
-    case Followed::Outcome::kLost:
-      break;
+int tell_end(const Followed& followed, const SignalForwarder& signals, std::uint64_t memory,
+             const RunOptions& options, const std::string& console) {
+  if (followed.exited.out_of_memory) {
+    say(session::with_console(
+        fmt::format("the command was killed: its machine ran out of memory ({} MiB): give it more "
+                    "with --memory",
+                    memory / kMiB),
+        console));
   }
-  if (signals.killed()) {
-    return kInterrupted;
+  if (followed.outcome == Followed::Outcome::kTimedOut) {
+    say(session::with_console(
+        fmt::format("the command did not end within --timeout {}: its machine was closed",
+                    options.timeout),
+        followed.end.console_tail));
+  }
+  if (const auto status = status_of(followed, signals.killed())) {
+    return *status;
   }
   std::string sentence = "running the command: " + session::describe_end(followed.end);
   const std::string advice = session::memory_advice(followed.end.console_tail, memory);
@@ -238,7 +228,7 @@ int conclude(const Ended& ended, const RunPlan& plan, const RunOptions& options,
       ended.captured && !saved && ended.followed.outcome == Followed::Outcome::kLost;
   int status = ended_by_capture || ended_by_failure
                    ? 0
-                   : status_of(ended.followed, signals, plan.config.memory_bytes, options, console);
+                   : tell_end(ended.followed, signals, plan.config.memory_bytes, options, console);
   if (plan.capture && !ended.captured) {
     say("the command was over before its capture was due: nothing was captured");
     status = status == 0 ? kOwnError : status;

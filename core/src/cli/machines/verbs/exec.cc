@@ -1,14 +1,11 @@
 // `spore exec`: a command in a machine that runs.
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <csignal>
-#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "cli/json_output.h"
 #include "cli/machines/monitor_client.h"
@@ -78,27 +75,18 @@ nlohmann::json to_json(const Exited& exited, const Collected& collected) {
           {"truncated", collected.truncated}};
 }
 
-int status_of(const Followed& followed, bool killed, const ExecOptions& options) {
-  switch (followed.outcome) {
-    case Followed::Outcome::kExited:
-      if (followed.exited.out_of_memory) {
-        fmt::print(stderr,
-                   "spore: the command was killed: machine {} ran out of memory; create it with "
-                   "more --memory\n",
-                   options.name);
-      }
-      return followed.exited.status();
-    case Followed::Outcome::kOutputClosed:
-      return 128 + SIGPIPE;
-    default:
-      break;
+int conclude(const Followed& followed, bool killed, const ExecOptions& options) {
+  if (followed.exited.out_of_memory) {
+    fmt::print(stderr,
+               "spore: the command was killed: machine {} ran out of memory; create it with more "
+               "--memory\n",
+               options.name);
   }
-  if (killed) {
-    return kInterrupted;
+  if (const auto status = status_of(followed, killed)) {
+    return *status;
   }
-  return report(Error(ErrorCode::kMachineEnded,
-                      fmt::format("running a command in machine {}: {}", options.name,
-                                  session::describe_end(followed.end))),
+  return report(session::ended_error(fmt::format("running a command in machine {}", options.name),
+                                     followed.end),
                 options.json);
 }
 
@@ -117,7 +105,7 @@ int follow(const std::shared_ptr<ClientProcess>& process, SignalForwarder& signa
   if (options.json && followed.outcome == Followed::Outcome::kExited) {
     print_json(to_json(followed.exited, collected));
   }
-  return status_of(followed, signals.killed(), options);
+  return conclude(followed, signals.killed(), options);
 }
 
 int run(const ExecOptions& options) {
