@@ -12,12 +12,11 @@
 
 #include <array>
 #include <cerrno>
-#include <memory>
 #include <optional>
 #include <utility>
 
+#include "base/files.h"
 #include "cli/machines/frame_stream.h"
-#include "image/files.h"
 
 extern char** environ;
 
@@ -110,14 +109,15 @@ Result<Child> start_monitor(const std::string& name, const Claim& claim, int cre
 Result<void> order_machine(FrameStream& stream, const CreateOrder& order, bool resumed,
                            const Folder& folder,
                            const std::function<void(std::string_view)>& progress) {
-  const std::string attempted = fmt::format("creating machine {}", order.name);
+  const std::string attempted =
+      fmt::format("{} machine {}", resumed ? "resuming" : "creating", order.name);
   SPORE_TRY(stream.send(MonitorFrame::kCreate,
                         wire::to_cbor(CreateMessage{folder.path(), order.engine, order.config,
                                                     order.spore, resumed})));
   for (;;) {
     SPORE_ASSIGN(const auto frame, stream.receive());
     if (!frame) {
-      const auto log = image::read_file(folder.monitor_log(), kMaxLogBytes);
+      const auto log = base::read_file(folder.monitor_log(), kMaxLogBytes);
       return fail(ErrorCode::kInternal,
                   fmt::format("{}: its monitor ended unexpectedly{}{}", attempted,
                               log && !log->empty() ? "; it said: " : "", log ? *log : ""));

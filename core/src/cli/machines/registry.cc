@@ -14,8 +14,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/files.h"
 #include "base/private_directory.h"
-#include "image/files.h"
 
 namespace spore::cli::machines {
 
@@ -37,7 +37,7 @@ bool is_lower_or_digit(char c) {
 }
 
 std::optional<MonitorRecord> read_record(const Folder& folder) {
-  const auto text = image::read_file(folder.path() + "/monitor.json", kMaxRecordBytes);
+  const auto text = base::read_file(folder.path() + "/monitor.json", kMaxRecordBytes);
   if (!text) {
     return std::nullopt;
   }
@@ -51,14 +51,10 @@ std::optional<MonitorRecord> read_record(const Folder& folder) {
 Result<void> write_whole(const std::string& path, std::string_view text) {
   const base::UniqueFd fd(
       ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-  while (fd.valid() && !text.empty()) {
-    const ssize_t put = ::write(fd.get(), text.data(), text.size());
-    if (put < 0 && errno != EINTR) {
-      return fail(Error::from_errno(errno, "writing " + path));
-    }
-    text.remove_prefix(static_cast<std::size_t>(std::max<ssize_t>(put, 0)));
+  if (!fd.valid()) {
+    return fail(Error::from_errno(errno, "writing " + path));
   }
-  return fd.valid() ? Result<void>() : fail(Error::from_errno(errno, "writing " + path));
+  return base::write_all(fd.get(), text, path);
 }
 
 Result<void> remove_folder(const std::string& path) {
@@ -111,7 +107,7 @@ Result<void> check_name(std::string_view name) {
 // --------------------------------------------------------------------------------------
 
 std::optional<std::uint64_t> process_start_time(pid_t pid) {
-  const auto stat = image::read_file(fmt::format("/proc/{}/stat", pid), kMaxStatBytes);
+  const auto stat = base::read_file(fmt::format("/proc/{}/stat", pid), kMaxStatBytes);
   // The command may hold any byte, so look behind its last ')'.
   const auto end = stat ? stat->rfind(')') : std::string::npos;
   if (end == std::string::npos) {

@@ -1,17 +1,16 @@
 // `spore logs`: what a machine's console said.
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <memory>
 #include <string>
 
+#include "base/files.h"
 #include "cli/json_output.h"
 #include "cli/machines/monitor_client.h"
 #include "cli/machines/verbs/description.h"
 #include "cli/machines/verbs/verbs.h"
 #include "cli/process_io.h"
-#include "image/files.h"
 
 namespace spore::cli::machines {
 namespace {
@@ -29,7 +28,7 @@ Result<void> read_console(const LogsOptions& options, const Registry& registry,
   SPORE_ASSIGN(const Entry entry, registry.find(options.name));
   if (!is_alive(entry.state)) {
     SPORE_ASSIGN(const std::string text,
-                 image::read_file(registry.folder(options.name).console_log(), kMaxConsoleLog));
+                 base::read_file(registry.folder(options.name).console_log(), kMaxConsoleLog));
     take(text);
     return {};
   }
