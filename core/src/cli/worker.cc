@@ -18,6 +18,8 @@
 #include "base/clock.h"
 #include "base/hex.h"
 #include "cli/command.h"
+#include "cli/json_output.h"
+#include "session/ended.h"
 #include "spore/session.h"
 #include "wire/machine_json.h"
 
@@ -138,8 +140,7 @@ Result<Served> Worker::serve(Machine& machine, const Request& request) {
         served.exited = *exited;
         return served;
       } else if (const auto* lost = std::get_if<Lost>(&*event)) {
-        return fail(ErrorCode::kMachineEnded,
-                    "serving the request: its machine ended: " + lost->end.detail);
+        return fail(session::ended_error("serving the request", lost->end));
       } else {
         static_cast<void>(process->release_fixture_point());
       }
@@ -181,8 +182,7 @@ nlohmann::json Worker::answer(const Request& request) {
     put_bytes(answer, "stdout", served->out);
     put_bytes(answer, "stderr", served->err);
   } else {
-    answer["error"] = {{"code", to_string(served.error().code())},
-                       {"message", served.error().message()}};
+    answer["error"] = error_to_json(served.error());
     machine_.reset();  // whatever is left of it
   }
   answer["timings"] = std::move(timings);
@@ -204,9 +204,9 @@ Result<int> work(const WorkerOptions& options) {
       }
       answer = worker.answer(parse_request(line));
     } catch (const std::exception& error) {
-      answer = {{"error",
-                 {{"code", to_string(ErrorCode::kInvalidArgument)},
-                  {"message", fmt::format("reading the request: {}", error.what())}}}};
+      answer = {
+          {"error", error_to_json(Error(ErrorCode::kInvalidArgument,
+                                        fmt::format("reading the request: {}", error.what())))}};
     }
     std::cout << answer.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << std::endl;
   }

@@ -181,7 +181,7 @@ def test_a_worker_serves_each_request_in_a_clean_machine(program: str, warm: Pat
     assert [answers[i]["stdout"] for i in (0, 1, 4)] == ["one\nx\n", "two\nx\n", "x\n"]
     assert answers[1]["timings"]["restore"]["reset"]
     assert "error" in answers[2]
-    assert answers[3]["error"]["code"] == "not found"
+    assert answers[3]["error"]["code"] == "not_found"
 
 
 def test_ctrl_c_while_capturing_leaves_nothing_half_written(program: str, tmp_path: Path) -> None:
