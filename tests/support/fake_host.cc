@@ -66,7 +66,7 @@ bool FakeHost::lose(MachineId id) {
     return false;
   }
   --to_lose_;
-  post(id, [](Machine& machine) { end(machine, session::reset_end({})); });
+  post(id, [](Machine& machine) { end(machine, {EndReason::kReset, "lost", {}}); });
   return true;
 }
 
@@ -80,11 +80,11 @@ void FakeHost::act(Machine& machine, ScriptedAgent::Act act) {
       machine.observer->on_captured({.freeze_us = 0, .pause_us = 7});
       break;
     case ScriptedAgent::Act::kPowerOff:
-      end(machine, session::powered_off_end(machine.console));
+      end(machine, {EndReason::kPoweredOff, {}, machine.console});
       break;
     case ScriptedAgent::Act::kPanic:
       machine.console += "[    1.0] Kernel panic - not syncing: scripted\n";
-      end(machine, session::panicked_end(machine.console));
+      end(machine, {EndReason::kPanicked, "Kernel panic - not syncing: scripted", machine.console});
       break;
   }
 }

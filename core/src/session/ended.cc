@@ -27,17 +27,6 @@ std::string_view last_lines(std::string_view text, std::size_t lines) {
   return lines > 0 ? text : text.substr(start + 1);
 }
 
-// The line of a console that begins (after its time stamp) a kernel panic.
-std::string panic_line(std::string_view console) {
-  constexpr std::string_view kPanic = "Kernel panic";
-  const std::size_t start = console.find(kPanic);
-  if (start == std::string_view::npos) {
-    return {};
-  }
-  const std::string_view line = console.substr(start, console.find_first_of("\r\n", start) - start);
-  return std::string(line);
-}
-
 // A console is the guest's: nothing in it may steer the terminal that it is shown on.
 std::string printable(std::string_view text) {
   std::string result;
@@ -60,23 +49,8 @@ MachineEnd put_back_end() {
   return {EndReason::kPutBack, "what ran in it is gone", {}};
 }
 
-MachineEnd powered_off_end(std::string console_tail) {
-  return {EndReason::kPoweredOff, "the guest shut down", std::move(console_tail)};
-}
-
-MachineEnd panicked_end(std::string console_tail) {
-  std::string line = panic_line(console_tail);
-  return {EndReason::kPanicked, line.empty() ? "no message of it reached the console" : line,
-          std::move(console_tail)};
-}
-
-MachineEnd reset_end(std::string console_tail) {
-  return {EndReason::kReset, "a reset or a triple fault, without a panic message",
-          std::move(console_tail)};
-}
-
-MachineEnd engine_failed_end(std::string why, std::string console_tail) {
-  return {EndReason::kEngineFailed, std::move(why), std::move(console_tail)};
+MachineEnd engine_failed_end(std::string why) {
+  return {EndReason::kEngineFailed, std::move(why), {}};
 }
 
 std::string describe_end(const MachineEnd& end) {
@@ -97,11 +71,8 @@ std::string describe_end(const MachineEnd& end) {
     }
     return "the machine ended";
   }();
-  return end.detail.empty() ? std::string(clause) : fmt::format("{} ({})", clause, end.detail);
-}
-
-std::string describe_end_with_console(const MachineEnd& end) {
-  return with_console(describe_end(end), end.console_tail);
+  return end.detail.empty() ? std::string(clause)
+                            : fmt::format("{} ({})", clause, printable(end.detail));
 }
 
 std::string with_console(std::string sentence, std::string_view console_tail) {

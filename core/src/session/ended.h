@@ -13,16 +13,10 @@ namespace spore::session {
 // The details of an end, for whoever finds out about it.
 MachineEnd closed_end(std::string detail = "its owner closed it");
 MachineEnd put_back_end();
-MachineEnd powered_off_end(std::string console_tail);
-MachineEnd panicked_end(std::string console_tail);
-MachineEnd reset_end(std::string console_tail);
-MachineEnd engine_failed_end(std::string why, std::string console_tail = {});
+MachineEnd engine_failed_end(std::string why);
 
 // One clause: "the guest kernel panicked (Kernel panic - not syncing: ...)".
 std::string describe_end(const MachineEnd& end);
-
-// The clause again, and the end of the guest's console below it when there is any.
-std::string describe_end_with_console(const MachineEnd& end);
 
 // `sentence`, and the last lines of a console below it.
 std::string with_console(std::string sentence, std::string_view console_tail);

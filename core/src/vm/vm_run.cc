@@ -19,7 +19,7 @@ std::string panic_line(const std::string& console) {
   if (at == std::string::npos) {
     return {};
   }
-  return console.substr(at, console.find('\n', at) - at);
+  return console.substr(at, console.find_first_of("\r\n", at) - at);
 }
 
 }  // namespace

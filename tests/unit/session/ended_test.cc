@@ -5,15 +5,17 @@
 namespace spore::session {
 namespace {
 
-TEST(Ended, ThePanicsOwnLineIsItsDetail) {
-  const auto end =
-      panicked_end("[ 1.0] a\r\n[ 1.1] Kernel panic - not syncing: no init\r\n[ 1.2] b");
-  EXPECT_EQ(describe_end(end), "the guest kernel panicked (Kernel panic - not syncing: no init)");
+TEST(Ended, ItsDetailIsTold) {
+  EXPECT_EQ(describe_end({EndReason::kPanicked, "Kernel panic - not syncing: no init", {}}),
+            "the guest kernel panicked (Kernel panic - not syncing: no init)");
+  EXPECT_EQ(describe_end({EndReason::kPoweredOff, {}, "tail"}), "the machine powered off");
 }
 
 TEST(Ended, AConsoleCannotSteerTheTerminalItIsShownOn) {
   EXPECT_EQ(with_console("it stopped", "\x1b[2Jred\x07\r\nend\n"),
             "it stopped; the end of its console:\n[2Jred\nend");
+  EXPECT_EQ(describe_end({EndReason::kPanicked, "\x1b[2Jred\x07", {}}),
+            "the guest kernel panicked ([2Jred)");
 }
 
 TEST(Ended, OnlyTheLastLinesOfAConsoleAreShown) {
