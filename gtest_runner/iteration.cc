@@ -7,6 +7,7 @@
 #include <fstream>
 #include <thread>
 
+#include "clock.h"
 #include "json_report.h"
 #include "runner.h"
 #include "xml_report.h"
@@ -14,24 +15,12 @@
 namespace spore::gtest_runner {
 namespace {
 
-// GoogleTest's seeds are 1 to 99999.
-constexpr int kMaxSeed = 99999;
 // One argument of execve() may have 128 KiB; the parameters of a fork 3 KiB in all.
 constexpr std::size_t kMaxFilterArgument = std::size_t{96} * 1024;
 constexpr std::size_t kMaxFilterParameter = 2560;
 constexpr const char* kFilterParameter = "gtest_filter";
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-std::int64_t epoch_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 bool use_color(const std::string& flag, bool terminal) {
   if (flag == "auto") {

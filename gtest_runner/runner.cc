@@ -6,24 +6,13 @@
 #include <chrono>
 #include <fstream>
 
+#include "clock.h"
 #include "guest_command.h"
 
 namespace spore::gtest_runner {
 namespace {
 
-// GoogleTest's seeds are 1 to 99999.
-constexpr int kMaxSeed = 99999;
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-std::int64_t epoch_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 }  // namespace
 

@@ -24,6 +24,9 @@
 
 namespace spore::gtest_runner {
 
+// GoogleTest's seeds are 1 to this.
+inline constexpr int kMaxSeed = 99999;
+
 class Runner {
  public:
   // `images`: the root images. `stdout_is_terminal` decides about --gtest_color=auto.
