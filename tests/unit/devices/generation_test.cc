@@ -152,7 +152,9 @@ TEST_F(GenerationPageTest, RefusesWhatDoesNotFit) {
       {"shard 1 of 0", [](auto& g) { g.parameters.shard_count = 0; }},
       {"name is 64 bytes", [](auto& g) { g.parameters.name = std::string(64, 'n'); }},
       {"NUL", [](auto& g) { g.parameters.name = std::string("a\0b", 3); }},
-      {"at most 3816", [](auto& g) { g.parameters.user["k"] = std::string(3809, 'x'); }},
+      {"at most 3072", [](auto& g) { g.parameters.user["k"] = std::string(3072, 'x'); }},
+      // As JSON each of them takes six bytes.
+      {"at most 3816", [](auto& g) { g.parameters.user["k"] = std::string(635, '\1'); }},
       {"UTF-8", [](auto& g) { g.parameters.user["k"] = "\xff"; }},
   };
   for (const auto& [why, damage] : cases) {
@@ -162,10 +164,13 @@ TEST_F(GenerationPageTest, RefusesWhatDoesNotFit) {
   }
   generation_ = good;
   generation_.parameters.name = std::string(63, 'n');
-  generation_.parameters.user["k"] = std::string(3808, 'x');
-  const auto page = make_generation_page(generation_, sources_);
-  ASSERT_TRUE(page) << page.error().message();
-  EXPECT_EQ(page->user_length, 3816);
+  for (const auto& [text, length] :
+       {std::pair{std::string(3071, 'x'), 3079}, {std::string(634, '\1'), 3812}}) {
+    generation_.parameters.user["k"] = text;
+    const auto page = make_generation_page(generation_, sources_);
+    ASSERT_TRUE(page) << page.error().message();
+    EXPECT_EQ(page->user_length, length);
+  }
 }
 
 TEST(GenerationIdTest, IsHexadecimalAndNeverZero) {
