@@ -2,7 +2,6 @@
 // top of one.
 #include <fmt/format.h>
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <utility>

@@ -2,7 +2,6 @@
 // says which tests are still to be run.
 #pragma once
 
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>

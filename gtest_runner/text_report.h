@@ -4,7 +4,6 @@
 // Any thread may call; the text of one call is printed in one piece.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -79,7 +78,6 @@ class TextReport {
   void print_summary(std::int64_t total_ms);
   void print_failures();
   [[nodiscard]] std::size_t count(Outcome outcome) const;
-  [[nodiscard]] std::string ran_line() const;
 
   TextSink& sink_;
   const TestList& list_;

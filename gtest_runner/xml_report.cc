@@ -1,7 +1,5 @@
 #include "xml_report.h"
 
-#include <fmt/format.h>
-
 #include <cmath>
 #include <cstring>
 #include <map>

@@ -1,6 +1,5 @@
 // `spore serve --stdio`: this host's KVM for a client at the other end of standard input and
 // output.
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <csignal>

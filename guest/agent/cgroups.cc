@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -117,10 +116,6 @@ void Cgroups::signal(std::uint64_t id, int number) const {
   for (const pid_t pid : pids_in(directory(id))) {
     ::kill(pid, number);
   }
-}
-
-void Cgroups::kill_all() const {
-  static_cast<void>(write_existing(root_ + "/cgroup.kill", "1"));
 }
 
 bool Cgroups::ran_out_of_memory(std::uint64_t id) const {

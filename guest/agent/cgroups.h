@@ -27,7 +27,6 @@ class Cgroups {
   void remove_empty();
 
   void signal(std::uint64_t id, int number) const;
-  void kill_all() const;
   [[nodiscard]] bool ran_out_of_memory(std::uint64_t id) const;
   // The process id whose group `pid` is in.
   [[nodiscard]] std::optional<std::uint64_t> owner_of(pid_t pid) const;

@@ -1,7 +1,5 @@
 #include "support/micro_guest.h"
 
-#include <array>
-
 #include "arch/x86_64/boot_cpu.h"
 #include "base/check.h"
 

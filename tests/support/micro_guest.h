@@ -6,7 +6,6 @@
 #include <initializer_list>
 #include <memory>
 #include <span>
-#include <vector>
 
 #include "memory/ram.h"
 #include "vm/hypervisor.h"

@@ -5,7 +5,6 @@
 
 #include <array>
 #include <cstdlib>
-#include <memory>
 #include <thread>
 #include <utility>
 

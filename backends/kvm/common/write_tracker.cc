@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <atomic>
 #include <bit>
-#include <cerrno>
 
 namespace spore::kvm {
 namespace {

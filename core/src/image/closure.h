@@ -3,7 +3,6 @@
 // Hostile bytes: programs and libraries (elf.h), and the first line of scripts.
 #pragma once
 
-#include <cstdint>
 #include <map>
 #include <set>
 #include <string>

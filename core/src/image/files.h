@@ -1,7 +1,6 @@
 // Unpacking compressed files. Hostile bytes: all of them.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>

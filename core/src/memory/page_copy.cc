@@ -4,7 +4,6 @@
 #include "memory/page_copy.h"
 
 #include <cstdint>
-#include <cstring>
 
 #include "memory/page_map.h"
 

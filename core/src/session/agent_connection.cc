@@ -1,7 +1,6 @@
 #include "session/agent_connection.h"
 
 #include <array>
-#include <mutex>
 #include <utility>
 
 #include "session/ended.h"

@@ -3,9 +3,7 @@
 // thread and wakes them.
 #pragma once
 
-#include <atomic>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <string_view>

@@ -1,7 +1,5 @@
 #include "gtest_runner/json_report.h"
 
-#include <gmock/gmock.h>
-
 #include <nlohmann/json.hpp>
 
 namespace spore::gtest_runner {

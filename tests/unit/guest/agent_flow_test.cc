@@ -1,6 +1,5 @@
 // Credit windows, volumes and hostile bytes.
 #include <gmock/gmock.h>
-#include <sys/wait.h>
 
 #include <random>
 

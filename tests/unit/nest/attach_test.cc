@@ -4,10 +4,8 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #include <cstring>
-#include <functional>
 #include <string>
 #include <thread>
 

@@ -1,6 +1,4 @@
 // The packets of a vsock device, and what it makes of hostile ones.
-#include <cstring>
-#include <map>
 #include <random>
 #include <string>
 #include <vector>

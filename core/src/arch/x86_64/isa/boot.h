@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <span>
 #include <string>
-#include <string_view>
 
 #include "isa/cpu_state.h"
 #include "memory/guest_memory.h"
