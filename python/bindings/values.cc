@@ -119,7 +119,7 @@ void bind_disk(py::module_& module) {
       .def_readonly("annotations", &LoadedSpore::annotations)
       .def_readonly("fork", &LoadedSpore::fork,
                     "Who its machine is to be, when it was forked on disk; else None.")
-      .def_readonly("backing", &LoadedSpore::backing, "Of its RAM: flat, lazy or memory.")
+      .def_readonly("backing", &LoadedSpore::backing, "Of its RAM: flat, lazy, shared or memory.")
       .def_readonly("load_us", &LoadedSpore::load_us)
       .def("__fspath__", [](const LoadedSpore& self) { return self.path; })
       .def("__repr__",
