@@ -119,6 +119,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         " and failures; one file, that needs nothing else",
     )
     group.addoption(
+        "--spore-pdb",
+        action="store_true",
+        help="start pdb where a test fails, in a fork of its machine, as often as wanted",
+    )
+    group.addoption(
         "--spore-timings",
         action="store_true",
         help="show how long each phase of forks and resets took",

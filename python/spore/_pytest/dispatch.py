@@ -21,6 +21,7 @@ from spore._pytest import durations, frames, reports
 from spore._pytest.checkpoint import MOST_BRANCHES
 from spore._pytest.child import Child
 from spore._pytest.crew import Crew
+from spore._pytest.debug import Debugger
 from spore._pytest.fleet import Ended, Fleet, Member, Printed, ReachedFixturePoint
 from spore._pytest.keep import Keeper
 from spore._pytest.ledger import Ledger
@@ -71,6 +72,7 @@ class Dispatcher:
         self._timeline = story.timeline
         self._desk = desk
         self._keeper = Keeper(settings.keep_failed) if settings.keep_failed is not None else None
+        self._debugger = Debugger(config, fleet.process) if settings.pdb else None
         self._seconds: dict[str, float] = {}
 
     def run(self, collected: Collected) -> None:
@@ -307,7 +309,7 @@ class Dispatcher:
         if child.reaching is None or child.reached is None or not child.waits:
             return
         try:
-            captured = self._fleet.capture_again(member)
+            captured = self._fleet.capture_at_point(member)
         except spore.Error as error:
             self._give_up(member, child, f"the machine cannot be captured: {error}")
             return
@@ -341,7 +343,7 @@ class Dispatcher:
         if not child.branching or not child.waits:
             return
         try:
-            self._crew.branch(member, child, self._fleet.capture_again(member))
+            self._crew.branch(member, child, self._fleet.capture_in_test(member))
         except spore.Error as error:
             self._take_end(member, child, Ended(f"the machine could not be forked: {error}"))
 
@@ -352,16 +354,22 @@ class Dispatcher:
 
         The channel and the agent are two streams: either may be the first to tell.
         """
-        if self._keeper is None or not (child.waits and child.failing):
+        if not (child.waits and child.failing):
             return
         test, child.failing, child.waits = child.failing, "", False
         try:
-            path = self._fleet.keep(member, self._keeper, test)
-            self._timeline.kept(member.index, test, path)
-            child.kept = f"{os.path.relpath(path)}\nspore run --from {os.path.relpath(path)} -- sh"
+            with self._fleet.at_failure(member) as captured:
+                if self._keeper is not None:
+                    path = self._keeper.keep(captured, self._fleet.root, test)
+                    self._timeline.kept(member.index, test, path)
+                    shown = os.path.relpath(path)
+                    child.kept = f"{shown}\nspore run --from {shown} -- sh"
+                if self._debugger is not None:
+                    self._debugger.look(captured, test)
         except (spore.Error, OSError) as error:
             child.kept = f"not kept: {error}"
-        child.set_deadline(self._limits)
+        for other in self._crew.children.values():
+            other.set_deadline(self._limits)  # all of them waited
 
     # ---- tests that hang --------------------------------------------------------------------
 

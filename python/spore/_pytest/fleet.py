@@ -10,7 +10,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Union
 
@@ -21,10 +21,7 @@ from spore._pytest.environment import ImagePlan
 from spore._pytest.options import LEAST_PER_CHILD, Settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from spore import ForkTimings, Image, Machine, MachineStats, Process, Session, Spore
-    from spore._pytest.keep import Keeper
 
 _JOIN_SECONDS = 5.0
 _PARENT = -1
@@ -127,6 +124,12 @@ class Fleet:
         return spore.build_image(**plan.arguments, progress=self.progress)  # type: ignore[arg-type]
 
     @property
+    def process(self) -> int:
+        """The number of pytest's process in every machine."""
+        assert self._parent is not None
+        return self._parent.process.id
+
+    @property
     def root(self) -> Spore:
         """The spore of the session's fixture point."""
         assert self._root is not None
@@ -139,12 +142,16 @@ class Fleet:
             self._root = self._parent.machine.capture()
         self.timings.capture = watch.seconds
 
-    def capture_again(self, member: Member) -> Spore:
+    def capture_at_point(self, member: Member) -> Spore:
         """Captures a child with pytest at a further fixture point; it is to be put back then."""
         with _Stopwatch() as watch:
             captured = member.machine.capture(keep_running=True)
         self.timings.points += watch.seconds
         return captured
+
+    def capture_in_test(self, member: Member) -> Spore:
+        """Captures a child whose test waits for that; it is to be put back then, or released."""
+        return member.machine.capture(keep_running=True)
 
     def fork(self, start: Spore, shards: Sequence[int], count: int) -> list[Member]:
         """One child for each of `shards`, which number the shards of a run in `count` shards."""
@@ -183,7 +190,7 @@ class Fleet:
 
     def _join(self, machine: Machine) -> Member:
         assert self._parent is not None
-        process = machine.process(self._parent.process.id)
+        process = machine.process(self.process)
         self._made += 1
         if self.settings.timings:
             self.phases.append(machine.fork_timings)
@@ -218,10 +225,11 @@ class Fleet:
         largest = max([LEAST_PER_CHILD, *private])
         return sum(private) + more * largest <= budget
 
-    def keep(self, member: Member, keeper: Keeper, test: str) -> Path:
-        """Saves the machine of `member`, whose pytest waits where `test` failed, and goes on."""
+    @contextlib.contextmanager
+    def at_failure(self, member: Member) -> Iterator[Spore]:
+        """The machine of `member`, whose pytest waits where a test failed and goes on then."""
         try:
-            return keeper.keep(member, self.root, test)
+            yield self.capture_in_test(member)
         finally:
             member.process.release_fixture_point()
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import spore
-from spore._pytest import cache, frames, homecoming, marks, schedule
+from spore._pytest import cache, debug, frames, homecoming, marks, schedule
 from spore._pytest.points import Point, find_points
 from spore._pytest.reseed import reseed
 
@@ -264,18 +264,22 @@ class GuestPlugin:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
-        self, item: pytest.Item
+        self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
-        keeps = self._session is not None and self._config.getoption("spore_keep_failed")
-        if keeps and report.failed and report.when != "teardown":
+        option = self._config.getoption
+        stays = self._session is not None and (option("spore_keep_failed") or option("spore_pdb"))
+        if stays and report.failed and report.when != "teardown":
             self.send("failing", test=item.nodeid)
-            self._wait_to_be_kept()
+            self._stay(call, report)
         return report
 
-    def _wait_to_be_kept(self) -> None:
+    def _stay(self, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+        """Waits to be captured where a test failed."""
         before = spore.generation().id
-        spore.fixture_point()
+        generation = spore.fixture_point()
+        if generation.id != before and debug.USER_KEY in generation.user:
+            debug.enter(self._config, call, report)
         # In a machine that was kept, the moment of the failure lasts.
         while spore.generation().id != before:
             signal.pause()

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spore import Spore
-    from spore._pytest.fleet import Member
 
 _BASE = "fixture-point"
 _LONGEST = 150  # of a name, in bytes; a file system takes 255
@@ -25,8 +24,8 @@ class Keeper:
         self._parent = directory
         self._directory: Path | None = None
 
-    def keep(self, member: Member, base: Spore, test: str) -> Path:
-        """The spore of a machine whose pytest waits where `test` failed; it goes on after that."""
+    def keep(self, captured: Spore, base: Spore, test: str) -> Path:
+        """Saves a machine that was captured where `test` failed, as a layer on `base`."""
         if self._directory is None:
             self._directory = _new_directory(self._parent)
             base.save(self._directory / _BASE)
@@ -35,7 +34,7 @@ class Keeper:
             if not path.exists():
                 break
             path = self._directory / f"{name_of(test)}-{count}"
-        member.machine.capture(keep_running=True).save(path)
+        captured.save(path)
         return path
 
 

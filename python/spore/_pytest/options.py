@@ -32,6 +32,7 @@ class Settings:
     cpus: int
     timeout: float | None  # seconds that a test may take
     keep_failed: Path | None  # a directory
+    pdb: bool
     repeat: int  # runs of each test
     scope: str  # one of --spore-scope's choices
     tears_down: bool
@@ -46,8 +47,8 @@ def read_settings(config: pytest.Config) -> Settings:
         )
     if config.getoption("usepdb", False) or config.getoption("trace", False):
         raise pytest.UsageError(
-            "--spore-fork: --pdb and --trace need a terminal that all children would share: run the"
-            " test without --spore-fork to debug it"
+            "--spore-fork: --pdb and --trace need a terminal that all children would share: use"
+            " --spore-pdb, or run the test without --spore-fork"
         )
     repeat = config.getoption("spore_repeat")
     if not 1 <= repeat <= _MOST_RUNS:
@@ -63,6 +64,7 @@ def read_settings(config: pytest.Config) -> Settings:
         timeout=_timeout(config.getoption("spore_timeout")),
         repeat=repeat,
         scope=config.getoption("spore_scope"),
+        pdb=config.getoption("spore_pdb"),
         tears_down=config.getoption("spore_teardown") == "run",
         keep_failed=_path(config, config.getoption("spore_keep_failed")),
         html=_new_file("--spore-html", _path(config, config.getoption("spore_html"))),

@@ -28,6 +28,7 @@ import pytest
 import spore
 
 PANIC = 99
+RELEASE = b"release"
 CONTROL = "DOUBLE_CONTROL_FD"
 CHANNEL = "SPORE_CHANNEL_FD"
 
@@ -147,6 +148,13 @@ class Process:
             if isinstance(event, (Exited, Lost)):
                 return
 
+    def write_stdin(self, data):
+        self.stdin.write(data)
+        self.stdin.flush()
+
+    def close_stdin(self):
+        self.stdin.close()
+
     def write_channel(self, data):
         try:
             self._channel.sendall(data)
@@ -166,10 +174,11 @@ class World:
             argv,
             env=env,
             pass_fds=descriptors,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+        Process.stdin = self.popen.stdin  # one for all: whoever reads gets what is written
         theirs.close()
         guest_control.close()
         self.process = Process(ours)
@@ -224,8 +233,9 @@ class World:
             self.process._end(Exited(max(code, 0), max(-code, 0)))
 
     def _taker(self):
-        child = next(iter(self.children.values()), None)
-        return self.process if child is None else child._process
+        children = list(self.children.values())
+        talking = [child for child in children if child.talks]
+        return (talking + children)[0]._process if children else self.process
 
     @staticmethod
     def _drain(streams, process):
@@ -254,7 +264,7 @@ class Zygote:
         control, guest_control = _control_pair()
         process = Process(ours)
         process._pump("channel", ours.fileno())
-        self._unborn.put((process, control))
+        self._unborn.put((process, control, bool(parameters.user)))
         with theirs, guest_control:
             message = json.dumps(vars(parameters)).encode()
             descriptors = [theirs.fileno(), guest_control.fileno()]
@@ -262,8 +272,9 @@ class Zygote:
         return self._born.get(timeout=30)
 
     def bear(self, pid):
-        process, control = self._unborn.get_nowait()
+        process, control, talks = self._unborn.get_nowait()
         child = ChildMachine(pid, process, Zygote(control))
+        child.talks = talks
         self._born.put(child)
         return child
 
@@ -274,12 +285,14 @@ def _control_pair():
 
 class ChildMachine:
     fork_timings = ForkTimings()
+    talks = False  # what is printed is taken for its
 
     def __init__(self, pid, process, zygote):
         self._pid = pid
         self._process = process
         self.zygote = zygote
         process.signal = lambda number: os.kill(pid, number)
+        process.release_fixture_point = lambda: zygote.control.send(RELEASE)
         self._closed = False
 
     def _exited(self, status):
@@ -408,6 +421,8 @@ def _guest_fixture_point():
             data, descriptors, _, _ = socket.recv_fds(control, 65536, 2)
             if not data:
                 os._exit(0)
+            if data == RELEASE:
+                return spore.generation()
             pid = os.fork()
             if pid == 0:
                 os.dup2(descriptors[0], int(os.environ[CHANNEL]), inheritable=False)
@@ -419,7 +434,9 @@ def _guest_fixture_point():
                     os.close(other)
                 _controls.append(socket.socket(fileno=descriptors[1]))
                 number = len(_controls) - 1
-                generation = spore.GuestGeneration(number=number, **json.loads(data))
+                generation = spore.GuestGeneration(
+                    number=number, id=f"{os.getpid():032x}", **json.loads(data)
+                )
                 spore.generation = lambda known=generation: known
                 return generation
             for one in descriptors:
