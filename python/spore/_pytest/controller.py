@@ -117,7 +117,7 @@ class Controller:
                     try:
                         self._collected = reports.Collected.read(said)
                     except frames.FrameError as error:
-                        raise GuestInternalError(str(error)) from error
+                        raise _nonsense(error) from error
                     break
                 self._take_collection(session, said)
             else:
@@ -167,7 +167,7 @@ class Controller:
                 try:
                     self.story.first = summary.PointStory.read("", said)
                 except frames.FrameError as error:
-                    raise GuestInternalError(str(error)) from error
+                    raise _nonsense(error) from error
                 prepared = True
             else:
                 self.take_general(session, said)
@@ -248,6 +248,14 @@ class Controller:
     def until(self, deadline: float | None) -> float | None:
         """Shows how far the run is, while it waits; answers when to do so again."""
         return self._status.until(deadline) if self._status is not None else deadline
+
+
+def _nonsense(error: frames.FrameError) -> BaseException:
+    """What ends a run whose machine cannot be understood."""
+    return pytest.exit.Exception(
+        f"--spore-fork: the machine sent nonsense: {error}",
+        returncode=pytest.ExitCode.INTERNAL_ERROR,
+    )
 
 
 def run_whole(config: pytest.Config, settings: Settings) -> int:

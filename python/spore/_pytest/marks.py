@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from spore._pytest import frames
 from spore._pytest.options import MOST_SECONDS
 
 _MOST_COMPLAINTS = 20
@@ -79,7 +80,8 @@ def _shown(value: object) -> str:
 
 
 def told(marks: object, tests: int) -> dict[int, TestMark]:
-    """What a guest that collected so many `tests` tells of their marks, checked."""
+    """What a guest that collected so many `tests` tells of their marks; FrameError if it makes no
+    sense."""
     found: dict[int, TestMark] = {}
     for one in marks if isinstance(marks, list) else [marks]:
         if not (isinstance(one, tuple) and len(one) == 3):
@@ -92,11 +94,8 @@ def told(marks: object, tests: int) -> dict[int, TestMark]:
     return found
 
 
-def _nonsense(value: object) -> BaseException:
-    return pytest.exit.Exception(
-        f"--spore-fork: the machine sent nonsense: {_shown(value)} is no mark of a test",
-        returncode=pytest.ExitCode.INTERNAL_ERROR,
-    )
+def _nonsense(value: object) -> frames.FrameError:
+    return frames.FrameError(f"{_shown(value)} is no mark of a test")
 
 
 class TimeLimits:
