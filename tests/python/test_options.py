@@ -16,7 +16,12 @@ from pathlib import Path
 import pytest
 
 _SUPPORT = Path(__file__).parent / "support"
-_DISTS = ("load", "loadfile", "loadscope", "loadgroup", "shard", "each")
+_WAYS = {
+    **{dist: [f"--spore-dist={dist}"] for dist in ("load", "loadfile", "loadscope", "loadgroup")},
+    **{dist: [f"--spore-dist={dist}"] for dist in ("shard", "each")},
+    "tree": ["--spore-scope=class"],
+    "tree, each": ["--spore-scope=class", "--spore-dist=each"],
+}
 
 _FILES = {
     "pytest.ini": """
@@ -69,6 +74,10 @@ import pytest
 
 @pytest.mark.xdist_group("g")
 class TestSides:
+    @pytest.fixture(scope="class", autouse=True)
+    def table(self, base):
+        yield
+
     def test_one(self, side): assert side
     def test_two(self, side): assert side == "left"
 
@@ -86,6 +95,9 @@ def test_teardown_error(leaves): assert 0
 def test_warns(): warnings.warn("careful")
 
 class Case(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls): cls.ready = True
+    def test_ready(self): self.assertTrue(self.ready)
     def test_case(self): self.assertEqual(1, 1)
     def test_subtests(self):
         with self.subTest(i=1):
@@ -146,12 +158,12 @@ def _pytest(folder: Path, arguments: Sequence[str]) -> Run:
     return Run(done.returncode, outcomes, cases, done.stdout + done.stderr)
 
 
-def _both(tmp_path: Path, runs: Sequence[Sequence[str]], dist: str) -> list[tuple[Run, Run]]:
+def _both(tmp_path: Path, runs: Sequence[Sequence[str]], way: str) -> list[tuple[Run, Run]]:
     """Each of `runs`, one after the other, plain and forked, in a copy of the project each."""
     sides = []
     for name, more in (
         ("plain", ()),
-        ("forked", ("-p", "spore_double", "--spore-fork=3", f"--spore-dist={dist}")),
+        ("forked", ("-p", "spore_double", "--spore-fork=3", *_WAYS[way])),
     ):
         folder = tmp_path / name
         for file, text in _FILES.items():
@@ -169,14 +181,14 @@ def _expect_same(pairs: Sequence[tuple[Run, Run]]) -> None:
         assert forked.status == plain.status, forked.text
 
 
-@pytest.mark.parametrize("dist", _DISTS)
-def test_every_distribution(tmp_path: Path, dist: str) -> None:
-    pairs = _both(tmp_path, [["--doctest-modules"]], dist)
+@pytest.mark.parametrize("way", _WAYS)
+def test_every_distribution(tmp_path: Path, way: str) -> None:
+    pairs = _both(tmp_path, [["--doctest-modules"]], way)
     _expect_same(pairs)
     assert pairs[0][0].outcomes["failed"] == 5
 
 
-@pytest.mark.parametrize("dist", ["load", "each"])
+@pytest.mark.parametrize("way", ["load", "each", "tree"])
 @pytest.mark.parametrize(
     "runs",
     [
@@ -198,5 +210,5 @@ def test_every_distribution(tmp_path: Path, dist: str) -> None:
     ],
     ids=lambda runs: " then ".join(" ".join(arguments) or "all" for arguments in runs),
 )
-def test_options(tmp_path: Path, runs: list[list[str]], dist: str) -> None:
-    _expect_same(_both(tmp_path, runs, dist))
+def test_options(tmp_path: Path, runs: list[list[str]], way: str) -> None:
+    _expect_same(_both(tmp_path, runs, way))

@@ -160,14 +160,14 @@ class Schedule:
         return taken or self._help_out(share, point, avoid)
 
     def _help_out(self, share: float, point: int | None, avoid: Collection[int]) -> list[int]:
-        """The last tests of what another child would take later."""
+        """The next tests of what another child would take later."""
         others = (part for part in self._claimed.values() if self._may_take(part, point, avoid))
         theirs = max(others, key=self._time, default=deque[int]())
         taken: list[int] = []
-        while theirs and (not taken or self.time_of(theirs[-1]) <= share):
-            taken.append(theirs.pop())
+        while theirs and (not taken or self.time_of(theirs[0]) <= share):
+            taken.append(theirs.popleft())
             share -= self.time_of(taken[-1])
-        return taken[::-1]
+        return taken
 
     def _may_take(self, part: Sequence[int], point: int | None, avoid: Collection[int]) -> bool:
         """Of a part whose tests all start from one point."""
