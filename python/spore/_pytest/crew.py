@@ -7,9 +7,9 @@ its machine is put back to where further tests start.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import spore
@@ -193,7 +193,7 @@ class Crew:
             group.running += count - 1
         child.branch = names[0]
         others = [
-            replace(
+            dataclasses.replace(
                 child,
                 remaining=deque([child.remaining[0]]),
                 calls=list(child.calls),
