@@ -406,6 +406,13 @@ def _take_own_files():
 
 
 def _guest_fixture_point():
+    try:
+        return _wait_at_fixture_point()
+    except OSError:
+        os._exit(0)  # the host is gone, and a machine with it
+
+
+def _wait_at_fixture_point():
     control = _controls[-1]
     control.send(json.dumps({"at": "fixture"}).encode())
     watched = {}
