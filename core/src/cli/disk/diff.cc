@@ -17,7 +17,7 @@ namespace {
 constexpr std::size_t kShown = 8;  // of each list; --json has all
 constexpr std::size_t kValueCharacters = 48;
 
-struct Options {
+struct DiffVerbOptions {
   std::string left;
   std::string right;
   bool json = false;
@@ -62,7 +62,7 @@ void print_fields(const std::vector<FieldDifference>& fields) {
   }
 }
 
-int diff(const Options& options) {
+int diff(const DiffVerbOptions& options) {
   const auto difference = diff_spores(options.left, options.right);
   if (!difference) {
     return report(difference.error(), options.json);
@@ -80,7 +80,7 @@ int diff(const Options& options) {
 
 void add_diff_command(CLI::App& app, Context& context) {
   CLI::App* command = app.add_subcommand("diff", "Say how two spores on disk differ");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<DiffVerbOptions>();
   command->add_option("left", options->left, "A spore's directory")->required();
   command->add_option("right", options->right, "Another's")->required();
   command->add_flag("--json", options->json, "As a JSON object, complete");

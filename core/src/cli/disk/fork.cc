@@ -13,7 +13,7 @@
 namespace spore::cli {
 namespace {
 
-struct Options {
+struct ForkVerbOptions {
   std::string path;
   std::string out;
   std::string name;
@@ -22,7 +22,7 @@ struct Options {
   bool json = false;
 };
 
-Result<DiskForkOptions> fork_options(const Options& options) {
+Result<DiskForkOptions> fork_options(const ForkVerbOptions& options) {
   DiskForkOptions fork;
   fork.name = options.name;
   for (const std::string& word : options.user) {
@@ -36,7 +36,7 @@ Result<DiskForkOptions> fork_options(const Options& options) {
   return fork;
 }
 
-int fork(const Options& options) {
+int fork(const ForkVerbOptions& options) {
   const auto fork = fork_options(options);
   if (!fork) {
     return report(fork.error(), options.json);
@@ -63,7 +63,7 @@ int fork(const Options& options) {
 void add_fork_command(CLI::App& app, Context& context) {
   CLI::App* command =
       app.add_subcommand("fork", "Make children of a spore on disk, each a manifest of its own");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ForkVerbOptions>();
   command->add_option("spore", options->path, "The spore's directory")->required();
   command->add_option("-n,--count", options->count, "How many children")
       ->required()

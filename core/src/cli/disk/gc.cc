@@ -12,14 +12,14 @@
 namespace spore::cli {
 namespace {
 
-struct Options {
+struct GcVerbOptions {
   std::string folder;
   bool remove = false;
   bool all = false;
   bool json = false;
 };
 
-int gc(const Options& options) {
+int gc(const GcVerbOptions& options) {
   const auto found =
       collect_garbage(options.folder, {.dry_run = !options.remove, .all = options.all});
   if (!found) {
@@ -47,7 +47,7 @@ int gc(const Options& options) {
 void add_gc_command(CLI::App& app, Context& context) {
   CLI::App* command =
       app.add_subcommand("gc", "Find what crashes left of spores in a folder, and remove it");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<GcVerbOptions>();
   command->add_option("folder", options->folder, "Where to look, and below")->required();
   command->add_flag("--delete", options->remove, "Remove it; else it is only listed");
   command->add_flag("--all", options->all,

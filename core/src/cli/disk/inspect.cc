@@ -12,7 +12,7 @@
 namespace spore::cli {
 namespace {
 
-struct Options {
+struct InspectVerbOptions {
   std::string path;
   bool verify = false;
   bool json = false;
@@ -82,7 +82,7 @@ void print_text(const SporeReport& report) {
   }
 }
 
-int inspect(const Options& options) {
+int inspect(const InspectVerbOptions& options) {
   const auto report = inspect_spore(options.path, {options.verify});
   if (!report) {
     return cli::report(report.error(), options.json);
@@ -95,7 +95,7 @@ int inspect(const Options& options) {
 
 void add_inspect_command(CLI::App& app, Context& context) {
   CLI::App* command = app.add_subcommand("inspect", "Say what a spore on disk is made of");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<InspectVerbOptions>();
   command->add_option("spore", options->path, "Its directory")->required();
   command->add_flag("--verify", options->verify, "Read and check all of it");
   command->add_flag("--json", options->json, "As a JSON object");

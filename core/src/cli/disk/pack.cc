@@ -16,14 +16,14 @@
 namespace spore::cli {
 namespace {
 
-struct Options {
+struct PackVerbOptions {
   std::vector<std::string> paths;
   std::string out;
   bool no_images = false;
   bool json = false;
 };
 
-Result<Bundle> pack_to_stdout(const Options& options) {
+Result<Bundle> pack_to_stdout(const PackVerbOptions& options) {
   if (isatty(STDOUT_FILENO) != 0) {
     return fail(ErrorCode::kInvalidArgument,
                 "packing spores: a terminal is no place for a bundle: name a file with -o, or use "
@@ -35,7 +35,7 @@ Result<Bundle> pack_to_stdout(const Options& options) {
       {.images = !options.no_images});
 }
 
-int pack(const Options& options) {
+int pack(const PackVerbOptions& options) {
   std::signal(SIGPIPE, SIG_IGN);
   const bool to_stdout = options.out.empty() || options.out == "-";
   const auto bundle = to_stdout ? pack_to_stdout(options)
@@ -60,7 +60,7 @@ int pack(const Options& options) {
 void add_pack_command(CLI::App& app, Context& context) {
   CLI::App* command =
       app.add_subcommand("pack", "Put spores and all that they need into one tar file");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PackVerbOptions>();
   command
       ->add_option("spores", options->paths,
                    "Their directories: one spore, or several that have a parent in common")

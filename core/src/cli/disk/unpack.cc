@@ -14,7 +14,7 @@
 namespace spore::cli {
 namespace {
 
-struct Options {
+struct UnpackVerbOptions {
   std::string bundle;
   std::string folder;
   std::string digest;
@@ -33,7 +33,7 @@ Result<std::size_t> read_stdin(std::span<char> bytes) {
   }
 }
 
-int unpack(const Options& options) {
+int unpack(const UnpackVerbOptions& options) {
   const UnpackOptions how{options.digest};
   const auto bundle = options.bundle == "-"
                           ? unpack_bundle(read_stdin, options.folder, how)
@@ -56,7 +56,7 @@ int unpack(const Options& options) {
 
 void add_unpack_command(CLI::App& app, Context& context) {
   CLI::App* command = app.add_subcommand("unpack", "Take spores out of a bundle");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<UnpackVerbOptions>();
   command->add_option("bundle", options->bundle, "The file (-: stdin)")->required();
   command
       ->add_option("folder", options->folder,
