@@ -31,6 +31,7 @@ _ROWS = {
 _PYTHON_ROWS = {"fork to output of a Python", "reset to output of a Python"}
 
 
+@pytest.mark.long
 def test_a_quick_bench_of_the_nest(program: str, tmp_path: Path) -> None:
     chart = tmp_path / "reset.svg"
     done = subprocess.run(

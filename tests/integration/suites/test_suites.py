@@ -75,7 +75,11 @@ def _compare(
 
 # test_heapq also has tests that fail under pytest: its mixins are no test cases on their own.
 @pytest.mark.parametrize(
-    ("module", "at_least", "way"), [("test_heapq", 50, _TREE), ("test_textwrap", 50, _EACH)]
+    ("module", "at_least", "way"),
+    [
+        pytest.param("test_heapq", 50, _TREE, marks=pytest.mark.long),
+        ("test_textwrap", 50, _EACH),
+    ],
 )
 def test_a_module_of_python_itself(
     tmp_path: Path, module: str, at_least: int, way: Sequence[str]

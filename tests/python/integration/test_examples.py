@@ -83,6 +83,7 @@ def test_crashes_ways_and_kept_machines(project: Path, program: str) -> None:
     assert looked.stdout == "ready\nerror 17: no such account\n", looked.stderr
 
 
+@pytest.mark.long
 def test_flaky_tests_are_told_from_failing_ones(project: Path) -> None:
     printed = _run(project, "--spore-fork=2", "--spore-repeat=30", "flaky")
     assert (

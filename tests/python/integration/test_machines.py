@@ -161,6 +161,7 @@ def test_children_are_different_machines(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["forked:*4 children*", "memory:*"])
 
 
+@pytest.mark.long
 def test_a_crash_costs_one_test(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("""
         import ctypes, os, threading
@@ -190,6 +191,7 @@ def test_a_run_that_stops_early_ends_as_without_forks(pytester: pytest.Pytester)
     result.assert_outcomes(failed=1)
 
 
+@pytest.mark.long
 def test_a_failed_test_keeps_its_machine(pytester: pytest.Pytester, program: str) -> None:
     pytester.makepyfile("""
         import pathlib
