@@ -50,7 +50,9 @@ class Crew:
         self._schedule = schedule
         self._tree = tree
         self.children: dict[int, Child] = {}
-        self._unforked = deque(range(schedule.children))  # shards that there is no room for yet
+        self._unforked = deque(
+            range(schedule.children)
+        )  # shards without room, or a point, to start
         self._each = settings.dist == "each"
         self.puts_back = self._each or len(tree) > 1 or not settings.tears_down
 

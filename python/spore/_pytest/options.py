@@ -34,7 +34,6 @@ class Settings:
     keep_failed: Path | None  # a directory
     pdb: bool
     repeat: int  # runs of each test
-    scope: str  # one of --spore-scope's choices
     tears_down: bool
     html: Path | None  # the file of the page
 
@@ -63,7 +62,6 @@ def read_settings(config: pytest.Config) -> Settings:
         cpus=_cpus(*_option_or_ini(config, "--spore-cpus")),
         timeout=_timeout(config.getoption("spore_timeout")),
         repeat=repeat,
-        scope=config.getoption("spore_scope"),
         pdb=config.getoption("spore_pdb"),
         tears_down=config.getoption("spore_teardown") == "run",
         keep_failed=_path(config, config.getoption("spore_keep_failed")),
