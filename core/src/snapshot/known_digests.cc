@@ -26,7 +26,7 @@ std::string digest_in(std::string_view note) {
 }
 
 // What is not a file may have no end, or change with no trace.
-Result<void> check_is_file(int fd, const std::string& path) {
+Result<struct stat> stat_file(int fd, const std::string& path) {
   struct stat status {};
   if (::fstat(fd, &status) != 0) {
     return fail(Error::from_errno(errno, fmt::format("read {}", path)));
@@ -34,15 +34,18 @@ Result<void> check_is_file(int fd, const std::string& path) {
   if (!S_ISREG(status.st_mode)) {
     return fail(ErrorCode::kInvalidArgument, fmt::format("read {}: it is not a file", path));
   }
-  return {};
+  return status;
 }
 
 }  // namespace
 
 Result<std::string> KnownDigests::of_file(const std::string& path) const {
   SPORE_ASSIGN(const base::UniqueFd fd, base::open_to_read(path));
-  SPORE_TRY(check_is_file(fd.get(), path));
-  const std::string note_path = fmt::format("{}/{}", folder_, base::sha256_of(path));
+  SPORE_ASSIGN(const struct stat status, stat_file(fd.get(), path));
+  // The folder may be that of several hosts, which see one file as several: each has its note.
+  const std::string name =
+      base::sha256_of(fmt::format("{}:{}:{}", status.st_dev, status.st_ino, path));
+  const std::string note_path = fmt::format("{}/{}", folder_, name);
   if (const auto note = base::read_file(note_path, kMaxNoteBytes)) {
     const std::string digest = digest_in(*note);
     if (!digest.empty() &&

@@ -144,6 +144,24 @@ TEST_F(KnownDigestsTest, NotesThatWereDamagedAreNotBelieved) {
   EXPECT_EQ(read_all(path), good) << "it is written again";
 }
 
+// As the nest and its host do, who see one file as two.
+TEST_F(KnownDigestsTest, HostsThatSeeAnotherFileUnderOneNameHaveNotesOfTheirOwn) {
+  ASSERT_TRUE(known_.of_file(file_));
+  const std::string first = read_all(note());
+  const std::string aside = directory_.path("aside");
+  ASSERT_EQ(std::rename(file_.c_str(), aside.c_str()), 0);
+  directory_.write("file", "content");
+  ASSERT_TRUE(known_.of_file(file_));
+  ASSERT_EQ(std::rename(aside.c_str(), file_.c_str()), 0);
+  ASSERT_TRUE(known_.of_file(file_));
+  std::vector<std::string> notes;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_.path("notes"))) {
+    notes.push_back(read_all(entry.path()));
+  }
+  EXPECT_EQ(notes.size(), 2U);
+  EXPECT_THAT(notes, ::testing::Contains(first)) << "it is not written again";
+}
+
 TEST_F(KnownDigestsTest, WhatIsNoFileIsRefusedAndNotWaitedFor) {
   const std::string fifo = directory_.path("fifo");
   ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
