@@ -6,9 +6,12 @@ reads anything but the controller's orders, which follow the fixture point.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import os
 import signal
+import sys
 import time
 import warnings
 from collections import deque
@@ -36,7 +39,10 @@ def join(config: pytest.Config, *, forks: bool) -> None:
     if forks:
         # What pytest and its plugins ask for to know that another process reports.
         config.workerinput = {"workerid": "spore"}  # type: ignore[attr-defined]
-        config.pluginmanager.register(GuestPlugin(config, channel), "spore-guest")
+        plugin = GuestPlugin(config, channel)
+        config.pluginmanager.register(plugin, "spore-guest")
+        # The first that is registered is called last, after those of tests and plugins.
+        atexit.register(plugin.leave)
 
 
 class Terminal:
@@ -93,6 +99,8 @@ class GuestPlugin:
         self._points: list[Point] = []
         self._orders: deque[frames.Message] = deque()  # that came while it waited for another
         self._is_extra = False  # only here for the rest of one test
+        self._forked = False
+        self._finished = False
         self._home = homecoming.Homeward(config, self.send)
 
     def send(self, kind: str, **values: Any) -> None:
@@ -210,6 +218,7 @@ class GuestPlugin:
         """Waits to be captured; returns in each fork."""
         self._home.before_fork()
         generation = spore.fixture_point()
+        self._forked = True
         self._home.after_fork(generation)
         if not self._config.getoption("spore_keep_random_state"):
             reseed(self._config.getoption("spore_seed"))
@@ -232,6 +241,11 @@ class GuestPlugin:
         self._config.hook.pytest_spore_fixture_point(
             config=self._config, session=point.node.session
         )
+        if number == 0:
+            # A collection writes into every object that it looks at, and so makes the memory of all
+            # children private. Those that are there now are looked at once, for all.
+            gc.collect()
+            gc.freeze()
         self.send("fixture_point", fixtures=ready, seconds=time.monotonic() - started)
         self._fork()
 
@@ -334,7 +348,19 @@ class GuestPlugin:
     def pytest_sessionfinish(self) -> Generator[None, object, object]:
         result = yield
         self.send("finish")
+        self._finished = True
         return result
+
+    def leave(self) -> None:
+        """Ends a child's interpreter when nothing more happens in it.
+
+        It would free every object that it inherited, and so make all their memory private, for a
+        machine that is thrown away.
+        """
+        if self._forked and self._finished:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
 
     def _serializable(self, report: pytest.CollectReport | pytest.TestReport) -> Any:
         return self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
