@@ -21,6 +21,7 @@ LAYERS = [
     {"virtio", "devices", "image"},
     {"arch", "isa"},
     {"snapshot", "vm"},
+    {"kept"},
     {"session"},
     {"cli"},
 ]

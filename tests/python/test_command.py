@@ -31,8 +31,8 @@ def test_every_verb_has_help_and_json(spore_command: Callable[..., str]) -> None
     assert {"run", "resume", "capture", "fork", "fanout", "pack", "list"} <= set(found)
     assert "monitor" not in found  # what people do not call
     without_json = {verb for verb in found if "--json" not in spore_command(verb, "--help")}
-    # A worker speaks JSON anyhow; the nest's and the shell's verbs have nothing to tell.
-    assert without_json == {"completion", "nest", "worker"}
+    # A worker speaks JSON anyhow; the shell's verbs have nothing to tell, and the others' have it.
+    assert without_json == {"cache", "completion", "nest", "worker"}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,9 @@ def test_manual_pages(spore_command: Callable[..., str], tmp_path: Path) -> None
     spore_command("manual", str(tmp_path))
     pages = {page.stem for page in tmp_path.glob("*.1")}
     assert pages == {"spore"} | {f"spore-{verb}" for verb in verbs(spore_command)} | {
-        f"spore-nest-{verb}" for verb in spore_command("complete", "--", "nest", "").split()
+        f"spore-{group}-{verb}"
+        for group in ("cache", "nest")
+        for verb in spore_command("complete", "--", group, "").split()
     }
     page = (tmp_path / "spore-run.1").read_text()
     assert page.startswith(".TH spore-run 1 ")

@@ -22,6 +22,8 @@ struct SaveOptions {
   std::map<std::string, std::string> annotations{};  // for people and tools
   // Also RAM uncompressed, which this host maps without reading it. Others read the chunks.
   bool flat = true;
+  // Nothing of it is left to other spores, whatever is on disk: it has no parent.
+  bool whole = false;
 };
 
 // A spore as it was written.

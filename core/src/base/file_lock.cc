@@ -47,6 +47,19 @@ Result<std::optional<FileLock>> FileLock::take(const std::string& path, int time
   }
 }
 
+Result<std::optional<FileLock>> FileLock::share(const std::string& path) {
+  SPORE_ASSIGN(UniqueFd fd, open_lock_file(path, 0));
+  auto lock = whole_file_lock();
+  lock.l_type = F_RDLCK;
+  if (fcntl(fd.get(), F_OFD_SETLK, &lock) == 0) {
+    return FileLock(std::move(fd));
+  }
+  if (errno != EAGAIN && errno != EACCES) {
+    return fail(Error::from_errno(errno, fmt::format("locking {}", path)));
+  }
+  return std::optional<FileLock>();
+}
+
 Result<bool> FileLock::is_held(const std::string& path) {
   const auto fd = open_lock_file(path, 0);
   if (!fd) {

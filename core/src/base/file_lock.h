@@ -1,5 +1,5 @@
-// FileLock: an exclusive lock on a file, held by the open file description: it ends with the
-// object, or with the last process that inherited the descriptor.
+// FileLock: a lock on a file, exclusive or shared, held by the open file description: it ends with
+// the object, or with the last process that inherited the descriptor.
 #pragma once
 
 #include <optional>
@@ -15,6 +15,8 @@ class FileLock {
  public:
   // Waits for it at most `timeout_ms` (0: does not wait); nullopt when another holds it.
   static Result<std::optional<FileLock>> take(const std::string& path, int timeout_ms);
+  // One of any number of holders, of a file that is there; nullopt when one holds it exclusively.
+  static Result<std::optional<FileLock>> share(const std::string& path);
   // Whether anybody holds it, without taking it. False when there is no such file.
   static Result<bool> is_held(const std::string& path);
 

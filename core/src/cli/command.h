@@ -37,6 +37,7 @@ void add_command_options(CLI::App& verb, CommandWords& command);
 void add_engine_option(CLI::App& verb, std::string& engine);
 
 void add_bench_command(CLI::App& app, Context& context);
+void add_cache_commands(CLI::App& app, Context& context);
 void add_completion_commands(CLI::App& app, Context& context);
 void add_diff_command(CLI::App& app, Context& context);
 void add_fanout_command(CLI::App& app, Context& context);

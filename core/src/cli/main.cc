@@ -40,6 +40,7 @@ int main(int argc, char** argv) {
   spore::cli::add_pack_command(app, context);
   spore::cli::add_unpack_command(app, context);
   spore::cli::add_gc_command(app, context);
+  spore::cli::add_cache_commands(app, context);
   spore::cli::add_completion_commands(app, context);
   spore::cli::add_manual_command(app, context);
   try {

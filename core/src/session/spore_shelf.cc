@@ -9,11 +9,9 @@
 
 #include "base/check.h"
 #include "base/clock.h"
-#include "image/cache.h"
 #include "isa/board.h"
+#include "kept/host_digests.h"
 #include "snapshot/document.h"
-#include "snapshot/proof.h"
-#include "vm/entropy.h"
 
 namespace spore::session {
 namespace {
@@ -58,20 +56,8 @@ snapshot::Platform platform_on(const vm::GuestPlatform& host) {
 Result<const snapshot::KnownDigests*> SporeShelf::digests() {
   const std::lock_guard lock(mutex_);
   if (!digests_) {
-    SPORE_ASSIGN(const image::Cache cache, image::Cache::open());
-    SPORE_ASSIGN(const std::string path, cache.get("host-key", [](int fd) {
-      std::array<std::byte, snapshot::kProofKeyBytes> key;
-      vm::fill_with_entropy(key);
-      return base::write_all(fd, {reinterpret_cast<const char*>(key.data()), key.size()},
-                             "the host's key");
-    }));
-    SPORE_ASSIGN(std::string key, base::read_file(path, snapshot::kProofKeyBytes));
-    if (key.size() != snapshot::kProofKeyBytes) {
-      return fail(
-          ErrorCode::kCorrupt,
-          fmt::format("reading {}: it is no key; remove it, another one will be made", path));
-    }
-    digests_.emplace(cache.path("digests"), std::move(key));
+    SPORE_ASSIGN(auto opened, kept::open_host_digests());
+    digests_.emplace(std::move(opened));
   }
   return &*digests_;
 }
@@ -127,10 +113,13 @@ std::optional<SporeShelf::OnDisk> SporeShelf::find_on_disk(const memory::RamImag
   return std::nullopt;
 }
 
-void SporeShelf::remember(const ImagePtr& image, OnDisk where) {
+void SporeShelf::remember(const ImagePtr& image, OnDisk where, bool replace) {
   where.image = image;
   const std::lock_guard lock(mutex_);
   std::erase_if(on_disk_, [](const auto& entry) { return entry.second.image.expired(); });
+  if (replace) {
+    on_disk_.erase(image.get());
+  }
   on_disk_.try_emplace(image.get(), std::move(where));
 }
 
@@ -189,7 +178,7 @@ Result<SavedSpore> SporeShelf::save(const CapturedMachine& machine, const SaveOr
   SPORE_ASSIGN(manifest.images, images_of(capture));
   SPORE_ASSIGN(auto writer, snapshot::SporeWriter::create(order.path));
   SavedSpore saved;
-  const auto below = find_on_disk(*capture.ram);
+  const auto below = order.options.whole ? std::nullopt : find_on_disk(*capture.ram);
   const ImagePtr below_image = below ? below->image.lock() : nullptr;
   snapshot::SectionRef& ram = manifest.sections[std::string(snapshot::kRamSection)];
   if (below_image == capture.ram) {
@@ -213,7 +202,9 @@ Result<SavedSpore> SporeShelf::save(const CapturedMachine& machine, const SaveOr
   saved.path = writer.final_path();
   saved.parent = manifest.parent;
   saved.memory_bytes = capture.config.memory_bytes;
-  remember(capture.ram, {{}, saved.path, saved.id, ram.sha256, false});
+  // What is saved after a whole spore goes on top of that one: who wanted it whole wants its
+  // children to need nothing else either.
+  remember(capture.ram, {{}, saved.path, saved.id, ram.sha256, false}, order.options.whole);
   return saved;
 }
 

@@ -90,7 +90,8 @@ class SporeShelf {
   Result<std::vector<snapshot::ImageRef>> images_of(const vm::Capture& capture);
   // The nearest of `image` and its parents that is on disk.
   [[nodiscard]] std::optional<OnDisk> find_on_disk(const memory::RamImage& image);
-  void remember(const ImagePtr& image, OnDisk where);
+  // Where `image` is on disk; the place that is known already stays, unless it is to be replaced.
+  void remember(const ImagePtr& image, OnDisk where, bool replace = false);
   // The RAM that the section `ram_sha256` describes, if a spore in use has it.
   [[nodiscard]] ImagePtr find_in_memory(const std::string& ram_sha256);
   Result<snapshot::WrittenRam> write_ram(snapshot::SporeWriter& writer, const vm::Capture& capture,

@@ -18,7 +18,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MachineStats, memory_bytes, private_bytes, sh
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CaptureTimings, freeze_us, pause_us)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ForkTimings, build_us, shell_us, memory_us, devices_us, cpus_us,
                                    agent_us, user_us, reset, pages_checked, pages_copied)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SaveOptions, annotations, flat)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SaveOptions, annotations, flat, whole)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SavedSpore, id, path, parent, memory_bytes, content_bytes,
                                    file_bytes, chunks, ram_us, flat_us, publish_us)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LoadOptions, kernel, flat)
