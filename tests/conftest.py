@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 
 
+def pytest_configure() -> None:
+    # Runs within tests would keep their machines, and no run comes that starts from them.
+    os.environ["SPORE_KEPT_LIMIT"] = "0M"
+
+
 @pytest.fixture(scope="session")
 def program() -> str:
     """The `spore` program under test."""

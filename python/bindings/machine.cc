@@ -117,9 +117,9 @@ MachineObject reset(const SporeObject& self, const MachineObject& used, ForkPara
 }
 
 SavedSpore save(const SporeObject& self, const py::object& path,
-                std::map<std::string, std::string> annotations, bool flat) {
+                std::map<std::string, std::string> annotations, bool flat, bool whole) {
   return unwrap(blocking([spore = self.get(), path = path_of(path),
-                          options = SaveOptions{std::move(annotations), flat}] {
+                          options = SaveOptions{std::move(annotations), flat, whole}] {
     return spore->save(path, options);
   }));
 }
@@ -199,8 +199,10 @@ void bind_machine(py::module_& module) {
       .def(
           "save", &save, py::arg("path"), py::kw_only(),
           py::arg("annotations") = std::map<std::string, std::string>{}, py::arg("flat") = true,
+          py::arg("whole") = false,
           "Writes it to disk as the directory `path`, which must not exist. `flat` also keeps RAM\n"
-          "as this host can map it without reading it.")
+          "as this host can map it without reading it. `whole`: it needs no other spore, though\n"
+          "what it was captured on top of is on disk.")
       .def_property_readonly(
           "processes", [](const SporeObject& self) { return self.get()->processes(); },
           "Ids of the processes that lived at the capture: Machine.process() of a child.")

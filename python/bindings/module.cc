@@ -11,4 +11,5 @@ PYBIND11_MODULE(_core, module) {
   spore::python::bind_machine(module);
   spore::python::bind_session(module);
   spore::python::bind_disk_functions(module);
+  spore::python::bind_kept(module);
 }

@@ -83,6 +83,7 @@ class SporeObject {
 };
 
 void bind_disk_functions(pybind11::module_& module);
+void bind_kept(pybind11::module_& module);
 void bind_process(pybind11::module_& module);
 void bind_machine(pybind11::module_& module);
 void bind_session(pybind11::module_& module);

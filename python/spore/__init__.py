@@ -13,7 +13,8 @@ On the host::
 
 Spores can be saved, and loaded elsewhere (:func:`load`). What needs no machine needs no session:
 :func:`inspect`, :func:`fork_on_disk`, :func:`diff`, :func:`pack`, :func:`unpack`, :func:`remove`,
-:func:`gc`; their answers are described in :mod:`spore.disk`.
+:func:`gc`; their answers are described in :mod:`spore.disk`. :func:`keep` and :func:`find_kept`
+are for runners that start the next run from what the last one prepared.
 
 In a guest, :func:`fixture_point`, :func:`generation` and :func:`on_generation` tell a program which
 fork it is. These need nothing but the standard library; the extension module behind everything
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         ForkTimings,
         Generation,
         Image,
+        KeptMachine,
         LoadedSpore,
         Lost,
         Machine,
@@ -66,12 +68,20 @@ if TYPE_CHECKING:
         Spore,
         build_image,
         diff,
+        engine_parts,
+        find_kept,
         fork_on_disk,
         gc,
         inspect,
+        keep,
+        kept_digest,
+        kept_limit,
+        kept_machines,
+        known_digest,
         pack,
         probe_engines,
         remove,
+        remove_kept,
         unpack,
     )
 
@@ -87,6 +97,7 @@ _FROM_CORE = (
     "ForkTimings",
     "Generation",
     "Image",
+    "KeptMachine",
     "LoadedSpore",
     "Lost",
     "Machine",
@@ -100,12 +111,20 @@ _FROM_CORE = (
     "Spore",
     "build_image",
     "diff",
+    "engine_parts",
+    "find_kept",
     "fork_on_disk",
     "gc",
     "inspect",
+    "keep",
+    "kept_digest",
+    "kept_limit",
+    "kept_machines",
+    "known_digest",
     "pack",
     "probe_engines",
     "remove",
+    "remove_kept",
     "unpack",
 )
 
@@ -125,6 +144,7 @@ __all__ = [
     "Internal",
     "Interrupted",
     "InvalidArgument",
+    "KeptMachine",
     "LoadedSpore",
     "Lost",
     "Machine",
@@ -144,16 +164,24 @@ __all__ = [
     "Unavailable",
     "build_image",
     "diff",
+    "engine_parts",
+    "find_kept",
     "fixture_point",
     "fork_on_disk",
     "gc",
     "generation",
     "inspect",
+    "keep",
+    "kept_digest",
+    "kept_limit",
+    "kept_machines",
+    "known_digest",
     "load",
     "on_generation",
     "pack",
     "probe_engines",
     "remove",
+    "remove_kept",
     "unpack",
 ]
 

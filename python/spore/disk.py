@@ -181,3 +181,15 @@ class Bundle(TypedDict):
     files: int
     bytes: int
     image_bytes: int
+
+
+class KeptReport(TypedDict):
+    """A machine that a runner kept for its next run: times are seconds since 1970."""
+
+    digest: str
+    label: str
+    parts: dict[str, str]
+    path: str
+    bytes: int
+    kept: int
+    used: int

@@ -134,6 +134,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="CPUs of each machine, 1 to 8 (default: the ini value spore_cpus, else 1)",
     )
     group.addoption(
+        "--spore-fresh",
+        action="store_true",
+        help="boot and prepare the machine anew, though one of an earlier run is kept that was made"
+        " of the same things; it is replaced then (see `spore cache`)",
+    )
+    group.addoption(
         "--spore-keep-random-state",
         action="store_true",
         help="do not reseed random, numpy.random and Faker in the children",
@@ -169,6 +175,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini(
         "spore_env",
         "environment variables for the machine, one NAME=VALUE a line",
+        type="linelist",
+        default=[],
+    )
+    parser.addini(
+        "spore_env_exclude",
+        "environment variables that the machine does not get, as patterns, one a line: of those"
+        " that differ from run to run, such as CI_*, no run can start from the machine of another",
         type="linelist",
         default=[],
     )

@@ -171,5 +171,5 @@ def test_the_reference_has_all_that_there_is() -> None:
     names += parser._ininames
     names += [name for name in vars(hooks) if name.startswith("pytest_spore")]
     reference = _REFERENCE.read_text("utf-8")
-    assert len(names) == 17 + 7 + 3
+    assert len(names) == 18 + 8 + 3
     assert [name for name in names if f"| `{name}" not in reference] == []

@@ -30,6 +30,8 @@ def _fleet(dist: str, *, forked: int, resets: int = 0) -> Any:
         timings=Timings(),
         images=[],
         engine="double",
+        warm=False,
+        warmth=None,
         members=[SimpleNamespace(stats=None)] * forked,
         resets=resets,
         phases=[],

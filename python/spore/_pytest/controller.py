@@ -7,7 +7,6 @@ one test are called together, when the test has ended, so that children do not i
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
@@ -20,10 +19,12 @@ from _pytest.config import create_terminal_writer
 import spore
 from spore._pytest import cache, environment, frames, reports, status, summary
 from spore._pytest.dispatch import Dispatcher
-from spore._pytest.fleet import Ended, Fleet, Printed, ReachedFixturePoint, Said
+from spore._pytest.fleet import Fleet
 from spore._pytest.homecoming import Home
 from spore._pytest.options import Settings
+from spore._pytest.said import Ended, Printed, ReachedFixturePoint, Said
 from spore._pytest.timeline import Timeline
+from spore._pytest.warm import Start
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -42,6 +43,7 @@ class Controller:
         self._fleet = Fleet(settings, self._progress)
         self._collected = reports.Collected([], [], [("", 0)], [])
         self._at_fixture_point = False
+        self._interrupted = False
         self._home = Home(config)
         config.pluginmanager.register(self._home, "spore-home")
         self._status: status.Status | None = None
@@ -77,13 +79,20 @@ class Controller:
                 with status.showing(self._config, self.story.timeline, self._fleet) as self._status:
                     dispatcher.run(self._collected)
             except spore.Error as error:
+                self._fleet.distrust(str(error))
                 raise pytest.exit.Exception(
                     f"--spore-fork: {error}", returncode=pytest.ExitCode.INTERNAL_ERROR
                 ) from error
         return True
 
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        # Whoever presses Ctrl-C waits for nothing more; --sw and the like end a run as well.
+        self._interrupted = not isinstance(excinfo.value, pytest.Session.Interrupted)
+
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        if exitstatus != pytest.ExitCode.INTERNAL_ERROR and not self._interrupted:
+            self._fleet.keep()
         self._fleet.close()
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
@@ -111,19 +120,26 @@ class Controller:
     def _collect(self, session: pytest.Session) -> None:
         started = time.monotonic()
         while True:
-            _, said = self._fleet.next_event()
+            said = self._fleet.next_said()
             if isinstance(said, dict):
                 if said["type"] == "collected":
                     try:
                         self._collected = reports.Collected.read(said)
                     except frames.FrameError as error:
                         raise _nonsense(error) from error
+                    self._remember_tests()
                     break
                 self._take_collection(session, said)
             else:
                 self._take_other(session, said)
-        self.story.collecting = time.monotonic() - started
+        self.story.collecting = self._fleet.took_to_collect(time.monotonic() - started)
         self.story.timeline.did(collection=self.story.collecting)
+
+    def _remember_tests(self) -> None:
+        """What --nf asks of the next run: its plugin takes it from a collection in this process."""
+        new_first = self._config.pluginmanager.getplugin("nfplugin")
+        if new_first is not None:
+            new_first.cached_nodeids.update(self._collected.tests)
 
     def _take_collection(self, session: pytest.Session, message: frames.Message) -> None:
         kind = message["type"]
@@ -160,7 +176,7 @@ class Controller:
         """
         prepared = False
         while not (prepared and self._at_fixture_point):
-            _, said = self._fleet.next_event()
+            said = self._fleet.next_said()
             if not isinstance(said, dict):
                 self._take_other(session, said)
             elif said["type"] == "fixture_point":
@@ -264,7 +280,7 @@ def run_whole(config: pytest.Config, settings: Settings) -> int:
     try:
         _boot(fleet, config, whole=True)
         while True:
-            _, said = fleet.next_event()
+            said = fleet.next_said()
             if isinstance(said, Printed):
                 _write(said)
             elif isinstance(said, Ended):
@@ -281,16 +297,18 @@ def run_whole(config: pytest.Config, settings: Settings) -> int:
 def _boot(fleet: Fleet, config: pytest.Config, *, whole: bool) -> None:
     variables = environment.guest_environment(config, os.environ)
     variables.update(environment.guest_variables(whole=whole))
-    member = fleet.boot(
-        environment.plan_images(config),
-        environment.guest_command(config),
-        variables,
-    )
     # Without the terminal plugin there is no such option.
     color = hasattr(config.option, "color") and create_terminal_writer(config).hasmarkup
-    # One that has ended already says so itself, through its reader.
-    with contextlib.suppress(spore.MachineEnded):
-        fleet.send(member, {"type": "welcome", "cache": cache.collect(config), "color": color})
+    fleet.boot(
+        Start(
+            environment.plan_images(config),
+            environment.guest_command(config),
+            variables,
+            {"type": "welcome", "cache": cache.collect(config), "color": color},
+            label="" if whole else f"pytest in {config.rootpath}",
+            fresh=config.getoption("spore_fresh"),
+        )
+    )
 
 
 def _write(printed: Printed) -> None:

@@ -22,11 +22,12 @@ from spore._pytest.checkpoint import MOST_BRANCHES
 from spore._pytest.child import Child
 from spore._pytest.crew import Crew
 from spore._pytest.debug import Debugger
-from spore._pytest.fleet import Ended, Fleet, Member, Printed, ReachedFixturePoint
+from spore._pytest.fleet import Fleet, Member
 from spore._pytest.keep import Keeper
 from spore._pytest.ledger import Ledger
 from spore._pytest.marks import TimeLimits
 from spore._pytest.repeat import Repeats
+from spore._pytest.said import Ended, Printed, ReachedFixturePoint
 from spore._pytest.schedule import Schedule
 from spore._pytest.summary import PointStory
 from spore._pytest.tree import Tree

@@ -9,7 +9,7 @@ import site
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,9 @@ _NOT_OF_A_PROJECT = (
     ".pytest_cache",
     ".ruff_cache",
 )
+
+_FORK = "--spore-fork"
+_OF_THE_CONTROLLER = ("--spore-fresh", "--spore-timings", "--spore-html", "--spore-memory-budget")
 
 _START = """set -e
 mkdir -p "$HOME" "$1"
@@ -117,11 +120,14 @@ def _base_plans(config: pytest.Config) -> list[ImagePlan]:
 
 
 def guest_environment(config: pytest.Config, environment: Mapping[str, str]) -> dict[str, str]:
-    """The user's environment, without what means nothing in a machine."""
+    """The user's environment, without what means nothing in a machine, or is not wanted there."""
+    unwanted = config.getini("spore_env_exclude")
     result = {
         name: value
         for name, value in environment.items()
-        if name not in _HOST_ONLY and not name.startswith(_HOST_ONLY_PREFIXES)
+        if name not in _HOST_ONLY
+        and not name.startswith(_HOST_ONLY_PREFIXES)
+        and not any(fnmatch.fnmatchcase(name, pattern.strip()) for pattern in unwanted)
     }
     result.setdefault("PATH", os.defpath)
     result.setdefault("HOME", "/root")
@@ -135,7 +141,7 @@ def guest_environment(config: pytest.Config, environment: Mapping[str, str]) -> 
 
 def guest_command(config: pytest.Config) -> list[str]:
     """The command that runs pytest in the machine, with the arguments that it was given here."""
-    arguments = [str(argument) for argument in config.invocation_params.args]
+    arguments = _guest_arguments(list(map(str, config.invocation_params.args)))
     setup = "\n".join(config.getini("spore_setup"))
     return [
         "/bin/sh",
@@ -146,6 +152,15 @@ def guest_command(config: pytest.Config) -> list[str]:
         *_python_command(),
         *arguments,
     ]
+
+
+def _guest_arguments(arguments: Sequence[str]) -> list[str]:
+    """Those that mean something in the machine: what only the controller reads makes no other one.
+
+    They are dropped where they stand in one word; "--spore-html FILE" might belong to another.
+    """
+    kept = [one for one in arguments if one.partition("=")[0] not in _OF_THE_CONTROLLER]
+    return [f"{_FORK}=auto" if one.startswith(f"{_FORK}=") else one for one in kept]
 
 
 def guest_variables(*, whole: bool) -> dict[str, str]:

@@ -10,46 +10,25 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 import spore
 from spore._pytest import frames
 from spore._pytest.base_image import GivenImage
-from spore._pytest.environment import ImagePlan
 from spore._pytest.options import LEAST_PER_CHILD, Settings
+from spore._pytest.said import Ended, ReachedFixturePoint, Said, translate
+from spore._pytest.warm import Start, Warmth
+from spore._pytest.warm import key as warm_key
 
 if TYPE_CHECKING:
     from spore import ForkTimings, Image, Machine, MachineStats, Process, Session, Spore
+    from spore._pytest.environment import ImagePlan
 
 _JOIN_SECONDS = 5.0
 _PARENT = -1
-
-
-@dataclass(frozen=True)
-class Printed:
-    """Bytes of a process that no test captured."""
-
-    stream: str
-    data: bytes
-
-
-@dataclass(frozen=True)
-class ReachedFixturePoint:
-    """pytest waits to be captured."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """pytest, or its machine, is gone."""
-
-    reason: str
-    status: int | None = None  # of pytest, when its machine is still there
-    console: str = ""
-
-
-Said = Union[frames.Message, Printed, ReachedFixturePoint, Ended]
 
 
 @dataclass
@@ -90,6 +69,10 @@ class Fleet:
         self._session: Session | None = None
         self._root: Spore | None = None
         self._parent: Member | None = None
+        self._process = 0
+        self._to_repeat: deque[Said] = deque()  # what an earlier run's pytest said
+        self.warmth: Warmth | None = None
+        self.warm = False  # this run started from a machine of an earlier one
         self._made = 0  # children so far, resets included
         self.phases: list[ForkTimings] = []
         self.resets = 0
@@ -98,26 +81,55 @@ class Fleet:
     def engine(self) -> str:
         return self._session.engine if self._session is not None else ""
 
-    def boot(
-        self, plans: Sequence[ImagePlan], argv: Sequence[str], environment: Mapping[str, str]
-    ) -> Member:
-        """Builds the images, boots the machine, and starts pytest in it."""
+    def boot(self, start: Start) -> None:
+        """Builds the images, and brings up a machine with pytest in it: a kept one, or anew."""
         with _Stopwatch() as watch:
-            for plan in plans:
+            for plan in start.plans:
                 self.images.append((plan.name, plan.given or self._build(plan)))
         self.timings.images = watch.seconds
         with _Stopwatch() as watch:
             self._session = spore.Session.open(engine=self.settings.engine, progress=self.progress)
-            self.progress("booting the machine")
-            machine = self._session.boot(
-                memory=self.settings.memory,
-                cpus=self.settings.cpus,
-                images=[image.path for _, image in self.images],
-            )
+            self.warm = bool(start.label) and self._resume(start)
+            if not self.warm:
+                self._boot(start)
         self.timings.boot = watch.seconds
-        process = machine.exec(list(argv), env=dict(environment), channel=True)
+        if self.warmth is not None and not self.warm:
+            self.warmth.recording.process = self._process
+            self.warmth.recording.boot = watch.seconds
+
+    def _resume(self, start: Start) -> bool:
+        """Loads the machine of an earlier run that was made of the same things, if there is one."""
+        assert self._session is not None
+        if not spore.kept_limit():
+            return False
+        parts = warm_key(start, self.settings, self.engine, self.images)
+        self.warmth = Warmth(start.label, parts)
+        if start.fresh or not self.warmth.find():
+            return False
+        assert self.warmth.kept is not None
+        try:
+            self._root = self._session.load(self.warmth.kept.path)
+        except spore.Error as error:
+            self.warmth.distrust(str(error))
+            return False
+        self._process = self.warmth.recording.process
+        self._to_repeat.extend([*self.warmth.recording.said, ReachedFixturePoint()])
+        return True
+
+    def _boot(self, start: Start) -> None:
+        assert self._session is not None
+        self.progress("booting the machine")
+        machine = self._session.boot(
+            memory=self.settings.memory,
+            cpus=self.settings.cpus,
+            images=[image.path for _, image in self.images],
+        )
+        process = machine.exec(list(start.argv), env=dict(start.environment), channel=True)
+        self._process = process.id
         self._parent = self._watch(Member(_PARENT, machine, process))
-        return self._parent
+        # One that has ended already says so itself, through its reader.
+        with contextlib.suppress(spore.MachineEnded):
+            self.send(self._parent, start.welcome)
 
     def _build(self, plan: ImagePlan) -> Image:
         self.progress(f"preparing the image of the {plan.name}")
@@ -126,8 +138,7 @@ class Fleet:
     @property
     def process(self) -> int:
         """The number of pytest's process in every machine."""
-        assert self._parent is not None
-        return self._parent.process.id
+        return self._process
 
     @property
     def root(self) -> Spore:
@@ -137,6 +148,8 @@ class Fleet:
 
     def capture(self) -> None:
         """Captures the machine with pytest at its fixture point; it is no more after that."""
+        if self._root is not None:
+            return  # an earlier run did
         assert self._parent is not None
         with _Stopwatch() as watch:
             self._root = self._parent.machine.capture()
@@ -189,7 +202,6 @@ class Fleet:
         return child
 
     def _join(self, machine: Machine) -> Member:
-        assert self._parent is not None
         process = machine.process(self.process)
         self._made += 1
         if self.settings.timings:
@@ -199,8 +211,14 @@ class Fleet:
     def send(self, member: Member, message: frames.Message) -> None:
         member.process.write_channel(frames.encode(message))
 
-    def next_event(self) -> tuple[Member, Said]:
-        return self._events.get()
+    def next_said(self) -> Said:
+        """What the first machine says next, until it is captured."""
+        if self._to_repeat:
+            return self._to_repeat.popleft()
+        _, said = self._events.get()
+        if self.warmth is not None and not isinstance(said, (ReachedFixturePoint, Ended)):
+            self.warmth.recording.said.append(said)
+        return said
 
     def next_event_until(self, deadline: float | None) -> tuple[Member, Said] | None:
         """The next event; None when `deadline`, of time.monotonic(), passes before."""
@@ -255,6 +273,27 @@ class Fleet:
         self._root = None
         if self._session is not None:
             self._session.close()
+        if self.warmth is not None:
+            self.warmth.close()
+
+    def distrust(self, why: str) -> None:
+        """An error ends the run: if it started from a kept machine, the next one shall not."""
+        if self.warmth is not None and self.warm:
+            self.warmth.distrust(why)
+
+    def took_to_collect(self, seconds: float) -> float:
+        """The seconds of the collection: of the earlier run that did it, if that was another."""
+        if self.warmth is None:
+            return seconds
+        if not self.warm:
+            self.warmth.recording.collecting = seconds
+        return self.warmth.recording.collecting
+
+    def keep(self) -> None:
+        """Keeps the first machine for the next run, unless this one started from it."""
+        if self.warmth is not None and self._root is not None and not self.warm:
+            self.progress("keeping the machine for the next run")
+            self.warmth.keep(self._root)
 
     def _watch(self, member: Member) -> Member:
         member.reader = threading.Thread(
@@ -267,7 +306,7 @@ class Fleet:
         decoder = frames.Decoder()
         try:
             for event in member.process.events():
-                for said in _translate(event, decoder):
+                for said in translate(event, decoder):
                     self._events.put((member, said))
         except frames.FrameError as error:
             self._events.put((member, Ended(f"the machine sent nonsense: {error}")))
@@ -284,36 +323,3 @@ class _Stopwatch:
 
     def __exit__(self, *_: object) -> None:
         self.seconds = time.monotonic() - self._started
-
-
-def _translate(event: object, decoder: frames.Decoder) -> list[Said]:
-    if isinstance(event, spore.Output):
-        if event.stream == "channel":
-            return [*decoder.feed(event.data)]
-        return [Printed(event.stream, event.data)]
-    if isinstance(event, spore.AtFixturePoint):
-        return [ReachedFixturePoint()]
-    if isinstance(event, spore.Exited):
-        return [Ended(_describe(event), event.status)]
-    if isinstance(event, spore.Lost):
-        end = event.end
-        how = f"the machine {end.reason}" + (f" ({end.detail})" if end.detail else "")
-        return [Ended(how, None, end.console_tail)]
-    raise TypeError(f"an event of an unknown kind: {event!r}")
-
-
-def _describe(event: spore.Exited) -> str:
-    if event.out_of_memory:
-        return "pytest was killed because the machine ran out of memory (see --spore-memory)"
-    if event.signal:
-        return f"pytest was ended by signal {event.signal} ({_signal_name(event.signal)})"
-    return f"pytest ended with status {event.code}"
-
-
-def _signal_name(number: int) -> str:
-    import signal
-
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "unknown"

@@ -28,7 +28,8 @@ class Keeper:
         """Saves a machine that was captured where `test` failed, as a layer on `base`."""
         if self._directory is None:
             self._directory = _new_directory(self._parent)
-            base.save(self._directory / _BASE)
+            # A machine that is kept for the next run comes and goes: nothing may need it.
+            base.save(self._directory / _BASE, whole=True)
         path = self._directory / name_of(test)
         for count in range(2, 1000):  # a test of the same name, or almost
             if not path.exists():

@@ -63,9 +63,10 @@ def lines(story: Story, fleet: Fleet) -> list[str]:
     )
     result = [
         f"images:  {timings.images:.2f} s ({images})",
-        f"once:    booted in {timings.boot:.2f} s ({fleet.engine}),"
-        f" collected in {story.collecting:.2f} s, {_fixtures(story.first)}",
+        _once(story, fleet),
     ]
+    if fleet.warmth is not None:
+        result += [f"warm:    {note}" for note in fleet.warmth.notes]
     if story.points:
         seconds = sum(point.seconds for point in story.points)
         names = _some([point.name for point in story.points])
@@ -93,6 +94,15 @@ def lines(story: Story, fleet: Fleet) -> list[str]:
             f" {size(sum(private) // len(private))} of its own ({size(sum(private))} in all)"
         )
     return result
+
+
+def _once(story: Story, fleet: Fleet) -> str:
+    did = f"collected in {story.collecting:.2f} s, {_fixtures(story.first)}"
+    booted = f"{fleet.timings.boot:.2f} s ({fleet.engine})"
+    if fleet.warm and fleet.warmth is not None:
+        before = fleet.warmth.recording.boot
+        return f"once:    resumed in {booted} what an earlier run booted in {before:.2f} s, {did}"
+    return f"once:    booted in {booted}, {did}"
 
 
 def preparations(story: Story, fleet: Fleet) -> list[Preparation]:

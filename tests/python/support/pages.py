@@ -53,6 +53,8 @@ def page_of(timeline: Timeline, status: int = 0) -> str:
         timings=SimpleNamespace(images=0.1, boot=0.2, capture=0.0, fork=0.0),
         images=[],
         engine="double",
+        warm=False,
+        warmth=None,
         members=[],
         resets=0,
     )
