@@ -37,7 +37,7 @@ std::string find_in_path(std::string_view program) {
 }
 
 // A comma ends a value in QEMU's option lists unless it is doubled.
-std::string quoted(std::string_view value) {
+std::string option_value(std::string_view value) {
   std::string text;
   for (const char character : value) {
     text.append(character == ',' ? 2 : 1, character);
@@ -160,7 +160,7 @@ std::vector<std::string> qemu_command(const Qemu& qemu, const NestMachine& machi
     argv.insert(argv.end(),
                 {"-chardev",
                  fmt::format("socket,id=port{},path={},server=on,wait=off", port,
-                             quoted(machine.port_sockets[port])),
+                             option_value(machine.port_sockets[port])),
                  "-device", fmt::format("virtserialport,chardev=port{0},name=spore.{0}", port)});
   }
   return argv;

@@ -37,7 +37,7 @@ constexpr auto kPrintText = std::to_array<std::uint8_t>(
 constexpr auto kPowerOff =
     std::to_array<std::uint8_t>({0xbf, 0x00, 0x00, 0x01, 0xd0, 0xb8, 2, 0, 0, 0, 0x89, 0x47, 0x08});
 // jmp to itself
-constexpr auto kSpin = std::to_array<std::uint8_t>({0xeb, 0xfe});
+constexpr auto kJumpToItself = std::to_array<std::uint8_t>({0xeb, 0xfe});
 
 std::vector<std::uint8_t> program(std::initializer_list<std::span<const std::uint8_t>> parts) {
   std::vector<std::uint8_t> code;
@@ -75,7 +75,7 @@ class LazyContract : public ::testing::Test {
         state.rip = testing::kMicroData;
       }
     }
-    ASSERT_TRUE(ram.write(testing::kMicroData, std::as_bytes(std::span(kSpin))));
+    ASSERT_TRUE(ram.write(testing::kMicroData, std::as_bytes(std::span(kJumpToItself))));
     ASSERT_TRUE(ram.write(kText, std::as_bytes(std::span("\x01pore", 5))));
     capture.state.clock = shell->machine().save_clock().value();
     chunks_ = std::make_shared<testing::FakeChunks>(ram.regions().front().bytes);

@@ -13,8 +13,6 @@ namespace {
 
 using wire::HostFrame;
 
-constexpr std::size_t kReadSize = 64 * 1024;
-
 Error broken_connection(const Error& why) {
   return Error(why.code(), "the connection to the engine broke: " + why.message());
 }

@@ -24,7 +24,6 @@ namespace {
 using wire::Frame;
 using wire::HostFrame;
 
-constexpr std::size_t kReadSize = 64 * 1024;
 constexpr std::size_t kWorkers = 4;
 constexpr std::size_t kMaxQueuedRequests = 4096;
 constexpr std::size_t kMaxConsole = 64 * 1024;

@@ -14,6 +14,8 @@
 
 namespace spore::session {
 
+inline constexpr std::size_t kReadSize = 64 * 1024;  // bytes that are read at a time
+
 class Transport {
  public:
   virtual ~Transport() = default;

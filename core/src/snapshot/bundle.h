@@ -25,6 +25,8 @@ namespace spore::snapshot {
 
 inline constexpr const char* kBundleFile = "bundle.json";
 inline constexpr std::size_t kMaxBundleDocumentBytes = 16 * 1024 * 1024;
+// What is read of a file, or of the stream, at a time.
+inline constexpr std::size_t kBundleBlockBytes = 256 * 1024;
 // A bundle that is one spore is that spore; its parents, and in other bundles the parents that
 // nobody asked for, are in a folder of their own.
 inline constexpr std::string_view kOnlySpore = ".";

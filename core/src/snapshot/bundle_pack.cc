@@ -25,8 +25,6 @@ namespace {
 namespace fs = std::filesystem;
 using namespace snapshot;  // NOLINT: a file about nothing else
 
-constexpr std::size_t kBlockBytes = 256 * 1024;
-
 // The spores with their names in the bundle, and all their parents.
 Result<std::vector<BundleMember>> name_members(const std::vector<std::string>& paths) {
   std::vector<BundleMember> members;
@@ -91,7 +89,7 @@ Result<void> check_images(const BundlePlan& plan) {
 Result<void> send_file(const std::string& path, const BundleFile& file, const BundleSink& sink) {
   SPORE_ASSIGN(const base::UniqueFd fd, base::open_to_read(path));
   base::Sha256 hash;
-  std::vector<char> block(kBlockBytes);
+  std::vector<char> block(kBundleBlockBytes);
   std::uint64_t left = file.bytes;
   for (;;) {
     const ssize_t count = ::read(fd.get(), block.data(), block.size());

@@ -29,8 +29,6 @@ namespace {
 namespace fs = std::filesystem;
 using namespace snapshot;  // NOLINT: a file about nothing else
 
-constexpr std::size_t kBlockBytes = 256 * 1024;
-
 tl::unexpected<Error> damaged(std::string_view why) {
   return fail(ErrorCode::kCorrupt,
               fmt::format("unpacking the bundle: {}: take it from where it came again", why));
@@ -185,7 +183,7 @@ class Unpacker {
   std::string digest_;
   BundleDocument document_;
   std::string last_folder_;
-  std::vector<char> block_ = std::vector<char>(kBlockBytes);
+  std::vector<char> block_ = std::vector<char>(kBundleBlockBytes);
 };
 
 Result<BundleSource> source_of(const std::string& file) {

@@ -98,7 +98,10 @@ def test_the_next_run_starts_where_the_last_one_was_captured(project: Project) -
     assert len({told[4] for told in first} & {told[4] for told in second}) == 0
     assert all(abs(told[3] - time.time()) < 120 for told in second)
 
-    # An edit makes another machine, and a fresh one replaces what was kept.
+
+@pytest.mark.long
+def test_an_edit_makes_another_machine_and_a_fresh_one_replaces_it(project: Project) -> None:
+    prepared = {project.run()[0][0]}
     with (project.directory / "test_it.py").open("a") as file:
         file.write("\ndef test_more(): pass\n")
     third = project.run()
@@ -112,6 +115,7 @@ def test_the_next_run_starts_where_the_last_one_was_captured(project: Project) -
     assert len(project.kept()) == 2
 
 
+@pytest.mark.long
 def test_a_kept_machine_that_is_damaged_is_not_started(project: Project) -> None:
     project.run()
     (kept,) = project.kept()
@@ -128,6 +132,7 @@ def test_a_kept_machine_that_is_damaged_is_not_started(project: Project) -> None
     assert project.warm
 
 
+@pytest.mark.long
 def test_failures_of_a_warm_run_are_kept_without_the_cache(project: Project) -> None:
     arguments = ("--spore-keep-failed=failed",)
     for run in (1, 2):
@@ -140,6 +145,7 @@ def test_failures_of_a_warm_run_are_kept_without_the_cache(project: Project) -> 
         subprocess.run([os.environ["SPORE_BIN"], "inspect", "--verify", str(path)], check=True)
 
 
+@pytest.mark.long
 def test_nothing_is_kept_where_there_is_no_room(project: Project) -> None:
     project.run(SPORE_KEPT_LIMIT="1M")
     assert "SPORE_KEPT_LIMIT" in project.printed

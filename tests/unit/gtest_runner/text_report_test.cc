@@ -5,7 +5,7 @@
 namespace spore::gtest_runner {
 namespace {
 
-class Captured : public TextSink {
+class Collected : public TextSink {
  public:
   void out(std::string_view text) override { out_text += text; }
   void err(std::string_view text) override { err_text += text; }
@@ -42,7 +42,7 @@ class TextReportTest : public ::testing::Test {
 
   TestList list_;
   Selection selection_;
-  Captured sink_;
+  Collected sink_;
 };
 
 TEST_F(TextReportTest, ReadsLikeOneRunWhateverOrderTheTestsEndIn) {

@@ -26,7 +26,7 @@ ChunkRef chunk(std::uint32_t number, std::initializer_list<std::size_t> pages) {
   return chunk;
 }
 
-RamSection sample() {
+RamSection section() {
   return {kMemory, "", {chunk(0, {0, 511}), chunk(3, {7}), chunk(31, {0, 1, 2, 511})}};
 }
 
@@ -35,7 +35,7 @@ Result<RamSection> parse(const RamSection& section, std::uint64_t memory = kMemo
 }
 
 void expect_refused(const std::function<void(nlohmann::json&)>& change, const char* why) {
-  nlohmann::json json = sample();
+  nlohmann::json json = section();
   change(json);
   const auto parsed = parse_ram_section(json.dump(), kMemory, "section ram");
   ASSERT_FALSE(parsed) << json.dump();
@@ -45,12 +45,12 @@ void expect_refused(const std::function<void(nlohmann::json&)>& change, const ch
 }
 
 TEST(RamSectionTest, ComesBack) {
-  const auto parsed = parse(sample());
+  const auto parsed = parse(section());
   ASSERT_TRUE(parsed) << parsed.error().message();
-  EXPECT_EQ(parsed->chunks, sample().chunks);
+  EXPECT_EQ(parsed->chunks, section().chunks);
   EXPECT_EQ(parsed->stored_pages(), 7U);
-  EXPECT_EQ(to_document(*parsed), to_document(sample()));
-  RamSection layer = sample();
+  EXPECT_EQ(to_document(*parsed), to_document(section()));
+  RamSection layer = section();
   layer.base = std::string(64, 'b');
   EXPECT_EQ(parse(layer)->base, layer.base);
   EXPECT_TRUE(parse({kMemory, "", {}}));
@@ -72,9 +72,9 @@ TEST(RamSectionTest, PagesAreSpelledLowestFirst) {
 }
 
 TEST(RamSectionTest, OtherSizesOfMemoryAreRefused) {
-  EXPECT_FALSE(parse(sample(), kMemory + kMiB));
-  EXPECT_FALSE(parse(sample(), kMemory - kMiB));
-  EXPECT_FALSE(parse(sample(), 0));
+  EXPECT_FALSE(parse(section(), kMemory + kMiB));
+  EXPECT_FALSE(parse(section(), kMemory - kMiB));
+  EXPECT_FALSE(parse(section(), 0));
   expect_refused([](auto& json) { json["size"] = 0; }, "RAM of 0 bytes");
   expect_refused([](auto& json) { json["size"] = 18446744073709551615U; }, "the machine has");
   // A size that is no number of pages, even if the machine claims it too.
@@ -139,7 +139,7 @@ TEST(RamSectionTest, MoreChunksThanThereIsRamAreRefused) {
 }
 
 TEST(RamSectionTest, EveryFlippedBitIsRefusedOrAnotherSection) {
-  const std::string text = to_document(sample());
+  const std::string text = to_document(section());
   for (std::size_t bit = 0; bit < text.size() * 8; ++bit) {
     std::string flipped = text;
     flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << bit % 8));

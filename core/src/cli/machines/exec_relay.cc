@@ -8,7 +8,7 @@
 namespace spore::cli::machines {
 namespace {
 
-constexpr std::string_view kAttempted = "passing a client's frames to its process";
+constexpr std::string_view kPassing = "passing a client's frames to its process";
 
 }  // namespace
 
@@ -80,7 +80,7 @@ Result<void> ExecRelay::handle(const wire::Frame& frame) {
     case MonitorFrame::kSignal: {
       SPORE_ASSIGN(const auto message, wire::from_cbor<wire::SignalMessage>(frame.payload));
       if (message.number <= 0 || message.number >= NSIG) {
-        return fail(senseless(kAttempted, frame));
+        return fail(senseless(kPassing, frame));
       }
       // A failure is the process's end, which the client hears.
       static_cast<void>(process_->signal(message.number));
@@ -92,7 +92,7 @@ Result<void> ExecRelay::handle(const wire::Frame& frame) {
       return {};
     }
     default:
-      return fail(senseless(kAttempted, frame));
+      return fail(senseless(kPassing, frame));
   }
 }
 
@@ -100,7 +100,7 @@ Result<void> ExecRelay::take_input(const wire::Frame& frame) {
   {
     const std::lock_guard lock(mutex_);
     if (input_ended_ || frame.payload.size() > kInputWindow - under_way_) {
-      return fail(senseless(kAttempted, frame));
+      return fail(senseless(kPassing, frame));
     }
     input_ended_ = type_of(frame) == MonitorFrame::kInputEnd;
     under_way_ += frame.payload.size();
