@@ -198,6 +198,8 @@ def test_every_distribution(tmp_path: Path, way: str) -> None:
         [[], ["--lf"], ["--lf", "--lfnf=none"]],
         [["-x"], ["--ff"], ["--nf"]],
         [["--sw"], ["--sw"], ["--sw", "--sw-skip"]],
+        [["--sw"], ["--sw", "test_a.py"], ["--sw"]],
+        [["test_a.py"], ["--nf", "-v"], ["--nf"]],
         [["-k", "many or ids", "-v"]],
         [["-m", "slow", "-q"]],
         [["--deselect", "test_a.py::test_fails", "--deselect=test_b.py"]],

@@ -85,6 +85,7 @@ _MESSAGE = {
     "points": [("", 0), ("a.py", 0)],
     "point_of": [1, 0],
     "marks": [(1, 2.5, True)],
+    "stepwise": ("a.py::test_b", 2),
 }
 
 
@@ -93,6 +94,7 @@ def test_what_was_collected_is_read() -> None:
     assert collected.tests == ["a.py::test_a", "a.py::test_b"]
     assert collected.points == [("", 0), ("a.py", 0)]
     assert collected.marks == {1: marks.TestMark(2.5, alone=True)}
+    assert collected.stepwise == ("a.py::test_b", 2)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +115,8 @@ def test_what_was_collected_is_read() -> None:
         {"point_of": 7},
         {"marks": [(2, 1.0, False)]},
         {"marks": None},
+        {"stepwise": "a.py::test_b"},
+        {"stepwise": (None, "two")},
     ],
     ids=str,
 )

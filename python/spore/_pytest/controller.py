@@ -24,7 +24,7 @@ from spore._pytest.homecoming import Home
 from spore._pytest.options import Settings
 from spore._pytest.said import Ended, Printed, ReachedFixturePoint, Said
 from spore._pytest.timeline import Timeline
-from spore._pytest.warm import Start
+from spore._pytest.warm import Start, label_of
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -136,10 +136,14 @@ class Controller:
         self.story.timeline.did(collection=self.story.collecting)
 
     def _remember_tests(self) -> None:
-        """What --nf asks of the next run: its plugin takes it from a collection in this process."""
-        new_first = self._config.pluginmanager.getplugin("nfplugin")
+        """For --nf and --sw of the next run: their plugins look at collections of this process."""
+        plugins = self._config.pluginmanager
+        new_first = plugins.getplugin("nfplugin")
         if new_first is not None:
             new_first.cached_nodeids.update(self._collected.tests)
+        stepwise = getattr(plugins.getplugin("stepwiseplugin"), "cached_info", None)
+        if stepwise is not None and self._collected.stepwise is not None:
+            stepwise.last_failed, stepwise.last_test_count = self._collected.stepwise
 
     def _take_collection(self, session: pytest.Session, message: frames.Message) -> None:
         kind = message["type"]
@@ -305,7 +309,7 @@ def _boot(fleet: Fleet, config: pytest.Config, *, whole: bool) -> None:
             environment.guest_command(config),
             variables,
             {"type": "welcome", "cache": cache.collect(config), "color": color},
-            label="" if whole else f"pytest in {config.rootpath}",
+            label="" if whole else label_of(config.rootpath),
             fresh=config.getoption("spore_fresh"),
         )
     )

@@ -136,8 +136,15 @@ class GuestPlugin:
             points=[(point.node.nodeid, point.parent) for point in self._points],
             point_of=point_of,
             marks=marked,
+            stepwise=self._stepwise(),
         )
         return result
+
+    def _stepwise(self) -> tuple[str | None, int | None] | None:
+        """What --sw shall remember of this collection: the test to go on from, and the count."""
+        plugin = self._config.pluginmanager.getplugin("stepwiseplugin")
+        info = getattr(plugin, "cached_info", None)
+        return (info.last_failed, info.last_test_count) if info is not None else None
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         items = sum(isinstance(node, pytest.Item) for node in report.result or ())
@@ -358,8 +365,9 @@ class GuestPlugin:
         machine that is thrown away.
         """
         if self._forked and self._finished:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError):  # a test closed it
+                    stream.flush()
             os._exit(0)
 
     def _serializable(self, report: pytest.CollectReport | pytest.TestReport) -> Any:

@@ -6,6 +6,7 @@ import functools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,8 @@ class Collected:
     points: list[tuple[str, int]]  # fixture points: a node id, and the number of the one above
     point_of: list[int]  # the number of each test's point
     marks: dict[int, TestMark] = field(default_factory=dict)  # @pytest.mark.spore, by test
+    # With --sw: the test that a run goes on from, and how many tests there are.
+    stepwise: tuple[str | None, int | None] | None = None
 
     @staticmethod
     def read(message: frames.Message) -> Collected:
@@ -35,6 +38,7 @@ class Collected:
                 [(str(name), int(above)) for name, above in message["points"]],
                 [int(point) for point in message["point_of"]],
                 marks.told(message["marks"], len(message["tests"])),
+                _stepwise(message["stepwise"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise frames.FrameError(f"what was collected cannot be read: {error!r}") from error
@@ -46,6 +50,13 @@ class Collected:
         if len(result.groups) != count or len(result.point_of) != count or not (ordered and known):
             raise frames.FrameError("what was collected contradicts itself")
         return result
+
+
+def _stepwise(told: Any) -> tuple[str | None, int | None] | None:
+    if told is None:
+        return None
+    test, count = told
+    return None if test is None else str(test), None if count is None else int(count)
 
 
 def hook_call(config: pytest.Config, message: frames.Message) -> Call | None:
