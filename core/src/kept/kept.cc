@@ -1,6 +1,6 @@
 // A kept machine is a folder, "<cache>/kept/<digest>", with
 //   machine/   the spore
-//   key.json   label, parts, and when it was kept; the digest is that of the parts
+//   key.json   label, parts, the notes' SHA-256, when it was kept; the digest is that of the parts
 //   notes      the runner's
 //   in-use     a lock: shared while it is used, held alone by who makes or removes it. When it was
 //              used last is the time of this file
@@ -49,9 +49,10 @@ constexpr std::time_t kMakingSeconds = 60;
 struct Key {
   std::string label;
   KeptParts parts;
+  std::string notes;  // SHA-256
   std::uint64_t kept = 0;
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Key, label, parts, kept)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Key, label, parts, notes, kept)
 
 Result<std::string> folder_of_all() {
   SPORE_ASSIGN(const image::Cache cache, image::Cache::open());
@@ -92,7 +93,7 @@ Result<Key> read_key(const std::string& folder) {
 // One that is damaged says so; it can still be removed.
 Result<KeptInfo> read_info(const std::string& folder) {
   auto read = read_key(folder);
-  Key key = read ? std::move(*read) : Key{read.error().message(), {}, 0};
+  Key key = read ? std::move(*read) : Key{read.error().message(), {}, {}, 0};
   SPORE_ASSIGN(const auto usage, snapshot::measure_tree(folder));
   return KeptInfo{fs::path(folder).filename().string(),
                   std::move(key.label),
@@ -223,9 +224,12 @@ Result<std::shared_ptr<KeptMachine>> find_kept(const KeptParts& parts) {
   if (!lock || !kept::is_lock_of(*lock, folder)) {
     return nullptr;  // it is being removed
   }
-  SPORE_TRY(kept::read_key(folder));
-  SPORE_ASSIGN(std::string notes,
-               base::read_file(kept::in(folder, kept::kNotesFile), kMaxKeptNotes));
+  SPORE_ASSIGN(const kept::Key key, kept::read_key(folder));
+  const std::string notes_path = kept::in(folder, kept::kNotesFile);
+  SPORE_ASSIGN(std::string notes, base::read_file(notes_path, kMaxKeptNotes));
+  if (base::sha256_of(notes) != key.notes) {
+    return fail(snapshot::not_such_a_document(notes_path, "it is not as it was written"));
+  }
   ::futimens(lock->fd(), nullptr);
   return std::make_shared<kept::InUse>(std::move(*lock), kept::in(folder, kept::kMachine),
                                        std::move(notes));
@@ -248,7 +252,8 @@ Result<KeptInfo> keep_machine(const std::string& label, const KeptParts& parts,
   SPORE_TRY(save(kept::in(staging.path(), kept::kMachine)));
   SPORE_TRY(
       base::write_new_file(kept::in(staging.path(), kept::kNotesFile), notes, base::Sync::kLater));
-  const kept::Key key{label, parts, static_cast<std::uint64_t>(std::time(nullptr))};
+  const kept::Key key{label, parts, base::sha256_of(notes),
+                      static_cast<std::uint64_t>(std::time(nullptr))};
   SPORE_TRY(base::write_new_file(kept::in(staging.path(), kept::kKeyFile),
                                  snapshot::to_document(key), base::Sync::kLater));
   SPORE_ASSIGN(const auto usage, snapshot::measure_tree(staging.path()));

@@ -177,15 +177,15 @@ TEST_F(Kept, ADamagedKeyIsNeverBelieved) {
   ASSERT_TRUE(kept);
   const std::string path = kept->path + "/key.json";
   const std::string whole = *base::read_file(path, kMiB);
-  const std::size_t parts_at = whole.find("\"parts\"");
-  ASSERT_NE(parts_at, std::string::npos);
+  const std::size_t needed_at = whole.find("\"notes\"");
+  ASSERT_NE(needed_at, std::string::npos);
   for (std::size_t at = 0; at < whole.size(); ++at) {
     std::string damaged = whole;
     damaged[at] = static_cast<char>(damaged[at] ^ 1);
     std::ofstream(path, std::ios::trunc) << damaged;
     const auto found = find_kept(parts("a"));
     // The label, and when it was kept, are for people.
-    EXPECT_TRUE(!found || at < parts_at) << at << " " << damaged;
+    EXPECT_TRUE(!found || at < needed_at) << at << " " << damaged;
     EXPECT_EQ(kept_machines()->size(), 1U);
   }
   for (const std::size_t length : {std::size_t{0}, whole.size() / 2}) {
@@ -194,6 +194,18 @@ TEST_F(Kept, ADamagedKeyIsNeverBelieved) {
   }
   EXPECT_THAT(labels(), ElementsAre(HasSubstr("key.json")));
   EXPECT_EQ(remove_kept(kept->digest), true);
+}
+
+TEST_F(Kept, DamagedNotesAreNeverBelieved) {
+  const auto kept = keep("a");
+  ASSERT_TRUE(kept);
+  for (const char* other : {"", "notes of b", "notes of a\n"}) {
+    std::ofstream(kept->path + "/notes", std::ios::trunc) << other;
+    const auto found = find_kept(parts("a"));
+    ASSERT_FALSE(found) << other;
+    EXPECT_EQ(found.error().code(), ErrorCode::kCorrupt);
+    EXPECT_THAT(found.error().message(), HasSubstr("notes"));
+  }
 }
 
 TEST_F(Kept, AnotherMachinesFolderUnderItsNameIsNotTaken) {
