@@ -18,7 +18,10 @@ import pytest
 pytestmark = pytest.mark.nest
 
 _BOUND = 600  # seconds for one run; only a hang gets there
-_REQUIREMENTS = Path(__file__).parent / "sdists.txt"
+_FOLDER = Path(__file__).parent
+_ROOT = _FOLDER.parents[2]
+_SDISTS = _FOLDER / "sdists.txt"
+_REQUIREMENTS = _FOLDER / "requirements.txt"
 _LOAD: Sequence[str] = ()
 _EACH = ("--spore-dist=each",)
 _TREE = ("--spore-scope=class",)
@@ -35,7 +38,9 @@ def _outcomes(report: Path) -> dict[str, list[str]]:
     return {name: sorted(kinds) for name, kinds in outcomes.items()}
 
 
-def _run(directory: Path, report: Path, *arguments: str) -> tuple[int, dict[str, list[str]], str]:
+def _run(
+    python: Path, directory: Path, report: Path, *arguments: str
+) -> tuple[int, dict[str, list[str]], str]:
     """The exit status of pytest in `directory`, the outcome of every test, and what it printed."""
     environment = {
         name: value
@@ -44,7 +49,7 @@ def _run(directory: Path, report: Path, *arguments: str) -> tuple[int, dict[str,
     }
     without = ("-p", "no:cacheprovider", "-p", "no:randomly", "--tb=no")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *without, f"--junitxml={report}", *arguments],
+        [python, "-m", "pytest", *without, f"--junitxml={report}", *arguments],
         cwd=directory,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -58,12 +63,17 @@ def _run(directory: Path, report: Path, *arguments: str) -> tuple[int, dict[str,
 
 
 def _compare(
-    directory: Path, reports: Path, at_least: int, way: Sequence[str], *arguments: str
+    directory: Path,
+    reports: Path,
+    at_least: int,
+    way: Sequence[str],
+    *arguments: str,
+    python: Path = Path(sys.executable),
 ) -> None:
-    status, plain, printed = _run(directory, reports / "plain.xml", *arguments)
+    status, plain, printed = _run(python, directory, reports / "plain.xml", *arguments)
     assert len(plain) >= at_least, f"too few tests to compare:\n{printed}"
     forked_status, forked, printed = _run(
-        directory, reports / "forked.xml", "--spore-fork=4", *way, *arguments
+        python, directory, reports / "forked.xml", "--spore-fork=4", *way, *arguments
     )
     assert forked == plain, printed
     assert forked_status == status, printed
@@ -95,27 +105,27 @@ def _cache_directory() -> Path:
     base = os.environ.get("SPORE_CACHE_DIR") or Path(
         os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "spore"
     )
-    return Path(base, "sdists")
+    return Path(base)
 
 
 def _source(project: str) -> Path:
     """The pinned source distribution of `project`, from the cache or else through pip."""
     requirement = re.search(
-        rf"^{project}==(\S+) --hash=sha256:([0-9a-f]{{64}})$",
-        _REQUIREMENTS.read_text(),
-        re.MULTILINE,
+        rf"^{project}==(\S+) --hash=sha256:([0-9a-f]{{64}})$", _SDISTS.read_text(), re.MULTILINE
     )
-    assert requirement, f"{_REQUIREMENTS} does not pin {project}"
+    assert requirement, f"{_SDISTS} does not pin {project}"
     version, digest = requirement.groups()
-    archive = _cache_directory() / f"{project}-{version}.tar.gz"
+    archive = _cache_directory() / "sdists" / f"{project.replace('-', '_')}-{version}.tar.gz"
     if not _has_digest(archive, digest):
         archive.parent.mkdir(parents=True, exist_ok=True)
         archive.unlink(missing_ok=True)
+        only_this = archive.with_suffix(".txt")
+        only_this.write_text(requirement[0] + "\n")
         subprocess.run(
             [
                 *(sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-q"),
-                *("--no-deps", "--no-binary=:all:", "--no-build-isolation", "--require-hashes"),
-                *("-d", archive.parent, "-r", _REQUIREMENTS),
+                *("--no-deps", "--no-binary=:all:", "--require-hashes"),
+                *("-d", archive.parent, "-r", only_this),
             ],
             check=True,
             timeout=_BOUND,
@@ -138,3 +148,48 @@ def test_a_project_from_its_source_distribution(
     with tarfile.open(archive) as tar:
         tar.extractall(tmp_path)
     _compare(tmp_path / archive.name.removesuffix(".tar.gz"), tmp_path, at_least, way)
+
+
+@pytest.fixture(scope="session")
+def python_with_requirements() -> Path:
+    """An interpreter with what the suites below need, and with this Spore's plugin."""
+    digest = hashlib.sha256(_REQUIREMENTS.read_bytes() + sys.executable.encode()).hexdigest()
+    directory = _cache_directory() / f"suites-{digest[:16]}"
+    python = directory / "bin/python"
+    if not (directory / "whole").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
+        pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+        subprocess.run([*pip, "-r", _REQUIREMENTS], check=True, timeout=_BOUND)
+        (directory / "whole").touch()
+    install = [python, _ROOT / "python/dev_install.py", _ROOT / "build/python"]
+    subprocess.run(install, check=True)
+    return python
+
+
+# docs/pytest-plugin.md has a table of what these runs show.
+@pytest.mark.long
+@pytest.mark.parametrize("way", [_LOAD, _EACH, _TREE], ids=["load", "each", "tree"])
+@pytest.mark.parametrize(
+    ("project", "at_least", "sources"),
+    [
+        ("ptyprocess", 14, "."),  # subprocesses
+        ("cachetools", 465, "src"),  # threads
+        ("sqlite-utils", 1500, "."),  # a data base
+        ("click", 2450, "src"),
+    ],
+)
+def test_a_project_with_requirements(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    python_with_requirements: Path,
+    project: str,
+    at_least: int,
+    sources: str,
+    way: Sequence[str],
+) -> None:
+    archive = _source(project)
+    with tarfile.open(archive) as tar:
+        tar.extractall(tmp_path)
+    directory = tmp_path / archive.name.removesuffix(".tar.gz")
+    monkeypatch.setenv("PYTHONPATH", str(directory / sources))
+    _compare(directory, tmp_path, at_least, way, python=python_with_requirements)
