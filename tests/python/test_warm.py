@@ -72,6 +72,7 @@ def test_an_unchanged_run_has_the_same_key(parts_of: PartsOf, pytester: pytest.P
         (("--spore-cpus=3",), {"the command line", "CPUs"}),
         (("--spore-scope=class",), {"the command line"}),
         (("--spore-seed=1",), {"the command line"}),
+        (("--spore-html", "page.html"), {"the command line"}),
     ],
     ids=lambda value: " ".join(sorted(value)),
 )

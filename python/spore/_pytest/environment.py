@@ -46,7 +46,12 @@ _NOT_OF_A_PROJECT = (
 )
 
 _FORK = "--spore-fork"
-_OF_THE_CONTROLLER = ("--spore-fresh", "--spore-timings", "--spore-html", "--spore-memory-budget")
+_OF_THE_CONTROLLER = (
+    "--spore-fresh",
+    "--spore-timings",
+    "--spore-html=",
+    "--spore-memory-budget=",
+)
 
 _START = """set -e
 mkdir -p "$HOME" "$1"
@@ -157,9 +162,9 @@ def guest_command(config: pytest.Config) -> list[str]:
 def _guest_arguments(arguments: Sequence[str]) -> list[str]:
     """Those that mean something in the machine: what only the controller reads makes no other one.
 
-    They are dropped where they stand in one word; "--spore-html FILE" might belong to another.
+    A value in a word of its own stays, with its option: it might belong to another one.
     """
-    kept = [one for one in arguments if one.partition("=")[0] not in _OF_THE_CONTROLLER]
+    kept = [one for one in arguments if not one.startswith(_OF_THE_CONTROLLER)]
     return [f"{_FORK}=auto" if one.startswith(f"{_FORK}=") else one for one in kept]
 
 

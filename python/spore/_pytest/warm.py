@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import spore
@@ -106,12 +107,22 @@ def key(
         parts[f"the image of the {name}"] = spore.known_digest(image.path)
     parts["the command line"] = _digest(list(start.argv))
     for name, value in start.environment.items():
-        parts[f"the environment variable {name}"] = _digest(value)
+        parts[f"the environment variable {_text(name)}"] = _digest(value)
     parts["pytest's cache"] = _digest(start.welcome["cache"])
     parts["colors"] = str(start.welcome["color"])
     # What a fixture, or a module, took for today.
     parts["the day"] = time.strftime("%Y-%m-%d")
     return parts
+
+
+def label_of(root: Path) -> str:
+    """What the suite with this root directory is called."""
+    return f"pytest in {_text(str(root))}"
+
+
+def _text(name: str) -> str:
+    """What can be written down, of a name that need not be text."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _digest(value: object) -> str:
