@@ -156,8 +156,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addini(
         "spore_image",
-        "base system of the machine, in place of this host's: a squashfs or erofs file, or the"
-        " directory of a root file system; the Python environment and the project are laid over it",
+        "base system of the machine, in place of this host's: a squashfs or erofs file, the"
+        " directory of a root file system, or an OCI layout; the Python environment and the project"
+        " are laid over it",
     )
     parser.addini(
         "spore_paths",

@@ -117,9 +117,9 @@ def test_a_directory_becomes_an_image(pytester: pytest.Pytester) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "spore_image=*/base: No such file or directory: give a squashfs or erofs file, or *"),
+        ({}, "spore_image=*/base: No such file or directory: give a squashfs or erofs file, *"),
         ({"base": "text"}, "spore_image=*/base: neither squashfs nor erofs: make one with *"),
-        ({"base/oci-layout": "{}"}, "spore_image=*/base: an OCI layout cannot be used as it is: *"),
+        ({"base/oci-layout": "{}"}, "spore_image=*/base: */index.json cannot be read: *"),
         ({"base/etc/passwd": ""}, "spore_image=*/base: no root file system, for it has no bin/sh*"),
     ],
     ids=["nothing", "text", "OCI", "other directory"],

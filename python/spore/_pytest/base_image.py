@@ -30,10 +30,15 @@ def place(config: pytest.Config) -> Path | None:
 
 
 def find(config: pytest.Config) -> GivenImage | Path | None:
-    """The image that spore_image names, or a directory with a root file system to make it from."""
+    """The image that spore_image names, or a directory with a root file system to make it from.
+
+    An OCI layout is made an image here, once.
+    """
     path = place(config)
     if path is None:
         return None
+    if (path / "oci-layout").exists():
+        return _from_layout(path)
     if path.is_dir():
         return _root_directory(path)
     try:
@@ -43,7 +48,7 @@ def find(config: pytest.Config) -> GivenImage | Path | None:
     except OSError as error:
         raise pytest.UsageError(
             f"spore_image={path}: {os.strerror(error.errno or 0)}: give a squashfs or erofs file,"
-            " or a directory with a root file system"
+            " a directory with a root file system, or an OCI layout"
         ) from error
     if not any(_has_mark(head, *mark) for mark in (_SQUASHFS, _EROFS)):
         raise pytest.UsageError(
@@ -53,12 +58,17 @@ def find(config: pytest.Config) -> GivenImage | Path | None:
     return GivenImage(str(path), size)
 
 
+def _from_layout(path: Path) -> GivenImage:
+    from spore._pytest import oci
+
+    try:
+        image, built = oci.make_image(path)
+        return GivenImage(str(image), image.stat().st_size, built)
+    except (oci.OciError, OSError) as error:
+        raise pytest.UsageError(f"spore_image={path}: {error}") from error
+
+
 def _root_directory(path: Path) -> Path:
-    if (path / "oci-layout").exists() or (path / "blobs").exists():
-        raise pytest.UsageError(
-            f"spore_image={path}: an OCI layout cannot be used as it is: unpack it (`umoci unpack`,"
-            " or `docker export`) and give the directory of its root file system"
-        )
     if not (path / "bin/sh").exists() and not (path / "bin/sh").is_symlink():
         raise pytest.UsageError(
             f"spore_image={path}: no root file system, for it has no bin/sh: give the directory"
