@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from spore._pytest import artifacts, basetemp, coverage_data, frames, log_file, transfer
+from spore._pytest import (
+    artifacts,
+    basetemp,
+    benchmark_data,
+    coverage_data,
+    frames,
+    log_file,
+    transfer,
+)
 
 if TYPE_CHECKING:
     from spore import GuestGeneration
@@ -67,6 +75,8 @@ class Home:
             return _nothing
         if kind == "log":
             return log_file.call(self._config, message)
+        if kind == "benchmark":
+            return benchmark_data.call(self._config, message)
         if kind not in ("file", "parcel"):
             return None
         place = self._places.get(message["place"])
@@ -137,6 +147,7 @@ class Homeward:
         config.pluginmanager.register(self._coverage, "spore-coverage")
         self._log = log_file.Sender(config, send)
         config.pluginmanager.register(self._log, "spore-log-file")
+        config.pluginmanager.register(benchmark_data.Sender(config, send), "spore-benchmark")
         self._temporary = basetemp.Sender(config, send)
 
     def before_fork(self) -> None:
