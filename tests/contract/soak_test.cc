@@ -53,10 +53,10 @@ void expect_flat(const Footprint& before, const Footprint& after) {
   EXPECT_LE(after.resident_pages, before.resident_pages + kSlackPages);
 }
 
-// Of `count` machines: a twentieth where SPORE_SOAK says "short", for hosts that are emulated.
+// Of `count` machines: a fiftieth where SPORE_SOAK says "short", for hosts that are emulated.
 int rounds(int count) {
   const char* soak = std::getenv("SPORE_SOAK");
-  return soak != nullptr && std::string_view(soak) == "short" ? count / 20 : count;
+  return soak != nullptr && std::string_view(soak) == "short" ? count / 50 : count;
 }
 
 class Soak : public ::testing::Test {
@@ -103,8 +103,9 @@ class Soak : public ::testing::Test {
 TEST_F(Soak, AHundredThousandResetsOfOneShellLeaveNothing) {
   auto shell = this->shell();
   Footprint before;
-  for (int i = 0; i < rounds(100'000); ++i) {
-    if (i == 1000) {
+  const int count = rounds(100'000);
+  for (int i = 0; i < count; ++i) {
+    if (i == count / 10) {
       before = footprint();
     }
     shell = live(std::move(shell));
@@ -115,8 +116,9 @@ TEST_F(Soak, AHundredThousandResetsOfOneShellLeaveNothing) {
 
 TEST_F(Soak, TenThousandForksLeaveNothing) {
   Footprint before;
-  for (int i = 0; i < rounds(10'000); ++i) {
-    if (i == 100) {
+  const int count = rounds(10'000);
+  for (int i = 0; i < count; ++i) {
+    if (i == count / 10) {
       before = footprint();
     }
     ASSERT_NE(live(shell()), nullptr) << i;

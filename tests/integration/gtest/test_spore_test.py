@@ -45,6 +45,7 @@ def test_a_fixture_is_set_up_once_and_no_test_sees_another(spore_test, tmp_path)
     assert phases["agent_ms"] > phases["user_ms"] > 0
 
 
+@pytest.mark.long
 def test_an_unmodified_binary_is_set_up_in_each_child(spore_test):
     done = spore_test.run("--shards", "8", spore_test.binary("word_index_plain_test"))
     assert done.returncode == 0, done.stdout + done.stderr

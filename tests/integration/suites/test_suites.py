@@ -139,7 +139,8 @@ def _has_digest(archive: Path, digest: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("project", "at_least", "way"), [("six", 150, _LOAD), ("toolz", 150, _TREE)]
+    ("project", "at_least", "way"),
+    [pytest.param("six", 150, _LOAD, marks=pytest.mark.long), ("toolz", 150, _TREE)],
 )
 def test_a_project_from_its_source_distribution(
     tmp_path: Path, project: str, at_least: int, way: Sequence[str]
