@@ -121,3 +121,12 @@ def test_the_file_that_a_run_prints_into_is_no_part_of_the_project(
     pytester.runpytest_subprocess()
     excludes = (pytester.path / "excludes").read_text().split()
     assert {f"{pytester.path}/stdout", f"{pytester.path}/stderr"} <= set(excludes)
+
+
+def test_what_runs_write_is_no_part_of_the_project(pytester: pytest.Pytester) -> None:
+    config = pytester.parseconfig(
+        "--spore-keep-failed=kept", "--spore-html=out/page.html", "--junitxml=report.xml"
+    )
+    *_, project = environment.plan_images(config)
+    left_out = {f"{pytester.path}/{name}" for name in ("kept", "out/page.html", "report.xml")}
+    assert left_out <= set(project.arguments["excludes"])  # type: ignore[call-overload]

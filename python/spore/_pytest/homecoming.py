@@ -179,8 +179,11 @@ def _count(number: int, what: str) -> str:
 def written_files(config: pytest.Config) -> list[str]:
     """What runs write below the project, and no test reads: no part of the project's image."""
     temporary = basetemp.root(config)
+    named = [config.getoption(option, None) for option in ("spore_keep_failed", "spore_html")]
+    named.append(config.getoption("xmlpath", None))
     return [
         str(artifacts.root(config)),
+        *(str(config.invocation_params.dir / Path(one).expanduser()) for one in named if one),
         *([str(temporary)] if temporary is not None else []),
         *coverage_data.written_files(config),
         *log_file.written_files(config),
