@@ -26,12 +26,21 @@ from dataclasses import dataclass, field
 
 import pytest
 import spore
+from double_kept import (  # noqa: F401
+    engine_parts,
+    find_kept,
+    keep,
+    kept_digest,
+    kept_limit,
+    kept_machines,
+    known_digest,
+    remove_kept,
+)
 
 PANIC = 99
 RELEASE = b"release"
 CONTROL = "DOUBLE_CONTROL_FD"
 CHANNEL = "SPORE_CHANNEL_FD"
-_KEPT = os.environ.get("SPORE_DOUBLE_KEPT", "")
 
 
 @dataclass(frozen=True)
@@ -109,46 +118,6 @@ class ForkParameters:
 
 def build_image(**_):
     return Image("/double.squashfs")
-
-
-def engine_parts(engine):
-    return {"engine": engine}
-
-
-def known_digest(path):
-    return path
-
-
-def kept_digest(_):
-    return "0" * 64
-
-
-def kept_limit():
-    return 1 << 30
-
-
-def find_kept(_):
-    return None
-
-
-def keep(_, label, parts, notes):
-    """Keeps nothing; what would be kept is in a file, for tests."""
-    info = {"digest": "0" * 64, "label": label, "parts": dict(parts), "bytes": len(notes)}
-    if _KEPT:
-        with open(_KEPT, "w", encoding="utf-8") as file:
-            json.dump(info, file)
-    return info
-
-
-def kept_machines():
-    if not os.path.exists(_KEPT):
-        return []
-    with open(_KEPT, encoding="utf-8") as file:
-        return [json.load(file)]
-
-
-def remove_kept(_):
-    return False
 
 
 class Process:
