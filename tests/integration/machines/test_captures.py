@@ -11,8 +11,9 @@ import pytest
 pytestmark = pytest.mark.nest
 
 _OWN_ERROR = 125
-_COUNTER = (
-    "(i=0; while :; do i=$((i+1)); echo $i > /tmp/count; sleep 0.05; done) > /dev/null 2>&1 &"
+_COUNTER = (  # renamed into place: who reads between its truncation and its write finds nothing
+    "(i=0; while :; do i=$((i+1)); echo $i > /tmp/next; mv /tmp/next /tmp/count; sleep 0.05; done)"
+    " > /dev/null 2>&1 &"
 )
 
 
@@ -21,7 +22,8 @@ def counting(machines) -> Iterator[str]:
     """A machine in which something counts, whoever looks."""
     name = f"test-{os.getpid()}-counting"
     assert machines.run("create", name, "--memory", "256M").returncode == 0
-    assert machines.exec(name, f"setsid sh -c '{_COUNTER}'; echo kept > /tmp/kept").returncode == 0
+    started = f"setsid sh -c '{_COUNTER}'; until [ -e /tmp/count ]; do sleep 0.01; done"
+    assert machines.exec(name, f"{started}; echo kept > /tmp/kept").returncode == 0
     yield name
     assert machines.run("rm", "-f", name).returncode == 0
 
