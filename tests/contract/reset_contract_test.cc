@@ -141,7 +141,7 @@ void choose_writes(std::mt19937& random, vm::Shell& shell, std::uint64_t memory_
 }
 
 TEST_P(ResetContract, FiveHundredRandomWorkloadsLeaveNothingBehind) {
-  constexpr std::uint64_t kMemory = 16 * kMiBytes;
+  constexpr std::uint64_t kMemory = 4 * kMiBytes;
   prepare(kWriteList, kMemory);
   const auto shell = this->shell();
   put_back(*shell, image_);
@@ -157,7 +157,7 @@ TEST_P(ResetContract, FiveHundredRandomWorkloadsLeaveNothingBehind) {
 }
 
 TEST_P(ResetContract, AShellGoesToAnySporeOfATree) {
-  constexpr std::uint64_t kMemory = 16 * kMiBytes;
+  constexpr std::uint64_t kMemory = 4 * kMiBytes;
   prepare(kWriteList, kMemory);
   const auto shell = this->shell();
   put_back(*shell, image_);

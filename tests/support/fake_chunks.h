@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <condition_variable>
 #include <cstdint>
 #include <cstring>
@@ -23,10 +24,11 @@ class FakeChunks final : public memory::ChunkLoader {
 
   // The pages that are not zero.
   [[nodiscard]] std::vector<memory::ChunkPages> list() const {
+    static constexpr std::array<std::byte, memory::kPageSize> kZeros{};
     std::vector<memory::ChunkPages> chunks;
     for (std::size_t page = 0; page < ram_.size() / memory::kPageSize; ++page) {
       const auto bytes = std::span(ram_).subspan(page * memory::kPageSize, memory::kPageSize);
-      if (std::any_of(bytes.begin(), bytes.end(), [](std::byte b) { return b != std::byte{}; })) {
+      if (std::memcmp(bytes.data(), kZeros.data(), bytes.size()) != 0) {
         const auto chunk = static_cast<std::uint32_t>(page / memory::kPagesPerChunk);
         if (chunks.empty() || chunks.back().chunk != chunk) {
           chunks.push_back({chunk, {}});
