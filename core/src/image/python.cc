@@ -130,6 +130,12 @@ Result<void> add_python(const std::string& name, Tree& tree, Closure& closure) {
   }
   environment->executables.push_back(interpreter);
   for (const std::string& program : environment->executables) {
+    if (tree.never_holds(program)) {
+      return fail(ErrorCode::kInvalidArgument,
+                  fmt::format("pack {}: it is in Spore's cache directory, which no image holds; "
+                              "install the environment elsewhere",
+                              program));
+    }
     SPORE_TRY(closure.add_program(program));
   }
   for (const std::string& directory : environment->directories) {

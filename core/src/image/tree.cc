@@ -86,6 +86,10 @@ Tree::Tree(std::vector<std::string> excludes, std::string never)
   make_directory("/", 0755);
 }
 
+bool Tree::never_holds(const std::string& path) const {
+  return !never_.empty() && (path == never_ || path.starts_with(never_ + '/'));
+}
+
 bool Tree::excluded(const std::string& path) const {
   if (path == never_) {
     return true;

@@ -42,6 +42,9 @@ class Tree {
   void make_directory(const std::string& path, mode_t mode);  // unless it is there
   void make_file(const std::string& path, mode_t mode, std::string content);
 
+  // Whether it is in the directory that is always left out.
+  [[nodiscard]] bool never_holds(const std::string& path) const;
+
   // By guest path, without the leading slash; the root itself is "".
   [[nodiscard]] const std::map<std::string, TreeEntry>& entries() const noexcept {
     return entries_;
