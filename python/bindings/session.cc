@@ -108,7 +108,7 @@ std::vector<std::string> paths_of(const py::iterable& entries) {
 
 Image build(const py::iterable& paths, const py::iterable& mounts, const py::iterable& programs,
             const py::iterable& pythons, std::vector<std::string> excludes, bool base_system,
-            const py::object& progress) {
+            std::uint64_t archive_up_to, const py::object& progress) {
   ImageSpec spec;
   spec.paths = paths_of(paths);
   for (const auto& mount : mounts) {
@@ -119,6 +119,7 @@ Image build(const py::iterable& paths, const py::iterable& mounts, const py::ite
   spec.pythons = paths_of(pythons);
   spec.excludes = std::move(excludes);
   spec.base_system = base_system;
+  spec.archive_up_to = archive_up_to;
   return unwrap(blocking([spec = std::move(spec), tell = progress_function(progress)] {
     return build_image(spec, tell);
   }));
@@ -151,10 +152,12 @@ void bind_session(py::module_& module) {
       "build_image", &build, py::kw_only(), py::arg("paths") = py::tuple(),
       py::arg("mounts") = py::tuple(), py::arg("programs") = py::tuple(),
       py::arg("pythons") = py::tuple(), py::arg("excludes") = std::vector<std::string>{},
-      py::arg("base_system") = false, py::arg("progress") = py::none(),
+      py::arg("base_system") = false, py::arg("archive_up_to") = 0,
+      py::arg("progress") = py::none(),
       "Builds a root image, or finds it in the cache. `paths` are at the same place in the\n"
       "guest, `mounts` are (host path, guest path) pairs, `programs` and `pythons` come with\n"
-      "all that they load, `excludes` are patterns of host paths to leave out.");
+      "all that they load, `excludes` are patterns of host paths to leave out. Files of no more\n"
+      "than `archive_up_to` bytes become a tar archive, for a machine that is up already.");
   module.def(
       "probe_engines", [] { return blocking([] { return probe_engines(); }); },
       "Probes every engine, in the order in which auto tries them.");

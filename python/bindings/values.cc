@@ -211,6 +211,7 @@ void bind_values(py::module_& module) {
       .def_readonly("digest", &Image::digest, "SHA-256 of its bytes, hexadecimal.")
       .def_readonly("bytes", &Image::bytes, "Its size.")
       .def_readonly("built", &Image::built, "False: it was in the cache.")
+      .def_readonly("archive", &Image::archive, "A tar archive, and no file system.")
       .def("__fspath__", [](const Image& self) { return self.path; })
       .def("__repr__", [](const Image& self) { return "<spore.Image " + self.path + ">"; });
   py::class_<EngineReport>(module, "EngineReport", "What a probe of an engine found.")

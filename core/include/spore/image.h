@@ -35,13 +35,17 @@ struct ImageSpec {
   // Also a small userland: sh, coreutils, and the files in /etc that programs expect (passwd,
   // hosts, nsswitch.conf, ...).
   bool base_system = false;
+  // Bytes: files that are no more together become a tar archive in place of a file system, for a
+  // machine that is up already.
+  std::uint64_t archive_up_to = 0;
 };
 
 struct Image {
-  std::string path;    // of the squashfs in the cache
+  std::string path;    // of the squashfs, or the archive, in the cache
   std::string digest;  // SHA-256 of its bytes, hexadecimal
   std::uint64_t bytes = 0;
-  bool built = false;  // false: it was in the cache
+  bool built = false;    // false: it was in the cache
+  bool archive = false;  // a tar archive
 };
 
 // Builds the image, or finds it in the cache ($SPORE_CACHE_DIR, else $XDG_CACHE_HOME/spore, else

@@ -1,4 +1,5 @@
-// In the cache an image is <digest>.squashfs; <key>.image names the digest that a key led to.
+// In the cache an image is <digest>.squashfs, an archive <digest>.tar; <key>.image and
+// <key>.archive name the digest that a key led to.
 #include "image/root_image.h"
 
 #include <fmt/format.h>
@@ -17,6 +18,7 @@
 #include "image/files.h"
 #include "image/python.h"
 #include "image/squashfs.h"
+#include "image/tree_archive.h"
 
 namespace spore::image {
 namespace {
@@ -25,17 +27,27 @@ constexpr std::string_view kCacheVersion = "image-1";
 constexpr std::size_t kDigestLength = 64;
 constexpr std::uint64_t kMaxIndexBytes = 4096;
 
+struct Kind {
+  std::string_view index;  // suffixes of names
+  std::string_view file;
+  bool archive;
+  Result<void> (*write)(const Tree&, int, const std::function<void(std::string_view)>&);
+};
+constexpr Kind kSquashfs{".image", ".squashfs", false, write_squashfs};
+constexpr Kind kArchive{".archive", ".tar", true, write_archive};
+
 // The image that the index names, if its file is there with the size it had.
-std::optional<Image> look_up(const Cache& cache, const std::string& index) {
+std::optional<Image> look_up(const Cache& cache, const Kind& kind, const std::string& index) {
   const auto text = read_file(index, kMaxIndexBytes);
   if (!text || text->size() <= kDigestLength ||
       text->find_first_not_of("0123456789abcdef") != kDigestLength) {
     return std::nullopt;
   }
   Image image;
+  image.archive = kind.archive;
   image.digest = text->substr(0, kDigestLength);
   image.bytes = std::strtoull(text->c_str() + kDigestLength, nullptr, 10);
-  image.path = cache.path(image.digest + ".squashfs");
+  image.path = cache.path(fmt::format("{}{}", image.digest, kind.file));
   struct stat status {};
   if (::stat(image.path.c_str(), &status) != 0 ||
       static_cast<std::uint64_t>(status.st_size) != image.bytes) {
@@ -44,11 +56,12 @@ std::optional<Image> look_up(const Cache& cache, const std::string& index) {
   return image;
 }
 
-Result<Image> pack(const Cache& cache, const std::string& index_name, const Tree& tree,
-                   const std::function<void(std::string_view)>& progress) {
+Result<Image> pack(const Cache& cache, const Kind& kind, const std::string& index_name,
+                   const Tree& tree, const std::function<void(std::string_view)>& progress) {
   SPORE_ASSIGN(CacheFile file, CacheFile::create(cache, index_name));
-  SPORE_TRY(write_squashfs(tree, file.fd(), progress));
+  SPORE_TRY(kind.write(tree, file.fd(), progress));
   Image image;
+  image.archive = kind.archive;
   image.built = true;
   SPORE_ASSIGN(image.digest, base::sha256_of_file(file.fd(), "the image"));
   struct stat status {};
@@ -56,7 +69,7 @@ Result<Image> pack(const Cache& cache, const std::string& index_name, const Tree
     return fail(Error::from_errno(errno, "read the image's size"));
   }
   image.bytes = static_cast<std::uint64_t>(status.st_size);
-  image.path = cache.path(image.digest + ".squashfs");
+  image.path = cache.path(fmt::format("{}{}", image.digest, kind.file));
   SPORE_TRY(file.publish(image.path));
   SPORE_ASSIGN(CacheFile index, CacheFile::create(cache, index_name));
   SPORE_TRY(write_all(index.fd(), fmt::format("{} {}\n", image.digest, image.bytes),
@@ -75,6 +88,15 @@ void add_what_they_load(const Tree& tree, Closure& closure) {
       closure.add_library(entry.source);
     }
   }
+}
+
+// What its files hold.
+std::uint64_t bytes_of(const Tree& tree) {
+  std::uint64_t bytes = 0;
+  for (const auto& [path, entry] : tree.entries()) {
+    bytes += S_ISREG(entry.status.st_mode) ? static_cast<std::uint64_t>(entry.status.st_size) : 0;
+  }
+  return bytes;
 }
 
 }  // namespace
@@ -135,16 +157,18 @@ std::string key_of(const Tree& tree) {
 Result<Image> build_image_in(const Cache& cache, const ImageSpec& spec,
                              const std::function<void(std::string_view)>& progress) {
   SPORE_ASSIGN(const Tree tree, collect(spec, cache.directory()));
-  const std::string index_name = key_of(tree) + ".image";
+  const bool archive = spec.archive_up_to > 0 && bytes_of(tree) <= spec.archive_up_to;
+  const Kind& kind = archive ? kArchive : kSquashfs;
+  const std::string index_name = fmt::format("{}{}", key_of(tree), kind.index);
   const std::string index = cache.path(index_name);
-  if (auto found = look_up(cache, index)) {
+  if (auto found = look_up(cache, kind, index)) {
     return std::move(*found);
   }
   SPORE_ASSIGN(const CacheLock held, cache.lock(index_name));
-  if (auto found = look_up(cache, index)) {
+  if (auto found = look_up(cache, kind, index)) {
     return std::move(*found);
   }
-  return pack(cache, index_name, tree, progress);
+  return pack(cache, kind, index_name, tree, progress);
 }
 
 }  // namespace spore::image

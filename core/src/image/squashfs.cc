@@ -1,7 +1,5 @@
 #include "image/squashfs.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
@@ -12,152 +10,18 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <chrono>
-#include <limits>
-#include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/unique_fd.h"
 #include "image/files.h"
 #include "image/subprocess.h"
+#include "image/tree_archive.h"
 
 namespace spore::image {
 namespace {
 
 constexpr int kOutputDescriptor = 3;  // in sqfstar
-constexpr auto kProgressInterval = std::chrono::milliseconds(200);
-
-// The tar stream that sqfstar reads. A socket and not a pipe: if sqfstar dies, MSG_NOSIGNAL turns
-// the write into an error without a word about SIGPIPE to the whole process.
-la_ssize_t send_to_sqfstar(archive* writer, void* context, const void* data, std::size_t size) {
-  const int fd = *static_cast<const int*>(context);
-  ssize_t count = 0;
-  do {
-    count = ::send(fd, data, size, MSG_NOSIGNAL);
-  } while (count < 0 && errno == EINTR);
-  if (count < 0) {
-    archive_set_error(writer, errno, "sqfstar does not read any more");
-    return -1;
-  }
-  return count;
-}
-
-std::string with_commas(std::uint64_t number) {
-  return number < 1000 ? fmt::format("{}", number)
-                       : fmt::format("{},{:03}", with_commas(number / 1000), number % 1000);
-}
-
-class TarStream {
- public:
-  TarStream(int fd, const std::function<void(std::string_view)>& progress)
-      : fd_(fd), progress_(progress), archive_(archive_write_new(), archive_write_free) {
-    // GNU tar: names of any length and any bytes.
-    archive_write_set_format_gnutar(archive_.get());
-    archive_write_set_bytes_per_block(archive_.get(), 1024 * 1024);
-    archive_write_set_bytes_in_last_block(archive_.get(), 512);
-    archive_write_open(archive_.get(), &fd_, nullptr, send_to_sqfstar, nullptr);
-  }
-
-  // nullopt: sqfstar stopped reading, and knows why.
-  std::optional<Result<void>> add(const std::string& path, const TreeEntry& entry) {
-    const bool file = S_ISREG(entry.status.st_mode);
-    const std::unique_ptr<archive_entry, void (*)(archive_entry*)> header(archive_entry_new(),
-                                                                          archive_entry_free);
-    archive_entry_set_pathname(header.get(), path.c_str());
-    archive_entry_set_mode(header.get(), entry.status.st_mode);
-    archive_entry_set_uid(header.get(), entry.status.st_uid);
-    archive_entry_set_gid(header.get(), entry.status.st_gid);
-    archive_entry_set_size(header.get(), file ? entry.status.st_size : 0);
-    // Python trusts a .pyc by its source's mtime. A directory's says only when somebody last wrote
-    // or removed a file in it: it would make images of the same content differ.
-    const bool directory = S_ISDIR(entry.status.st_mode);
-    constexpr std::int64_t kLastSecond = std::numeric_limits<std::uint32_t>::max();
-    const std::int64_t mtime =
-        std::clamp<std::int64_t>(entry.status.st_mtim.tv_sec, 0, kLastSecond);
-    archive_entry_set_mtime(header.get(), directory ? 0 : mtime, 0);
-    if (S_ISLNK(entry.status.st_mode)) {
-      archive_entry_set_symlink(header.get(), entry.link.c_str());
-    }
-    if (archive_write_header(archive_.get(), header.get()) != ARCHIVE_OK) {
-      return std::nullopt;
-    }
-    ++files_;
-    report();
-    if (!file) {
-      return Result<void>{};
-    }
-    if (entry.content) {
-      return write(*entry.content) ? std::optional(Result<void>{}) : std::nullopt;
-    }
-    return add_content(entry);
-  }
-
-  bool finish() { return archive_write_close(archive_.get()) == ARCHIVE_OK; }
-
- private:
-  bool write(std::string_view bytes) {
-    bytes_ += bytes.size();
-    return bytes.empty() || archive_write_data(archive_.get(), bytes.data(), bytes.size()) ==
-                                static_cast<la_ssize_t>(bytes.size());
-  }
-
-  std::optional<Result<void>> add_content(const TreeEntry& entry) {
-    const auto changed = [&] {
-      return Result<void>(
-          fail(ErrorCode::kInternal,
-               fmt::format("pack {}: it changed while it was packed; try again", entry.source)));
-    };
-    auto fd = open_to_read(entry.source);
-    if (!fd) {
-      return Result<void>(fail(fd.error().with_context("pack a file")));
-    }
-    auto left = static_cast<std::uint64_t>(entry.status.st_size);
-    while (left > 0) {
-      const auto want = std::min<std::uint64_t>(left, block_.size());
-      const ssize_t count = ::read(fd->get(), block_.data(), want);
-      if (count < 0 && errno == EINTR) {
-        continue;
-      }
-      if (count < 0) {
-        return Result<void>(
-            fail(Error::from_errno(errno, fmt::format("pack {}: read it", entry.source))));
-      }
-      if (count == 0) {
-        return changed();
-      }
-      if (!write({block_.data(), static_cast<std::size_t>(count)})) {
-        return std::nullopt;
-      }
-      left -= static_cast<std::uint64_t>(count);
-      report();
-    }
-    struct stat now {};
-    if (::fstat(fd->get(), &now) != 0 || now.st_size != entry.status.st_size ||
-        now.st_mtim.tv_sec != entry.status.st_mtim.tv_sec ||
-        now.st_mtim.tv_nsec != entry.status.st_mtim.tv_nsec) {
-      return changed();
-    }
-    return Result<void>{};
-  }
-
-  void report() {
-    const auto now = std::chrono::steady_clock::now();
-    if (progress_ && now - reported_ >= kProgressInterval) {
-      reported_ = now;
-      progress_(fmt::format("packing {} files, {} MiB", with_commas(files_), bytes_ >> 20));
-    }
-  }
-
-  int fd_;
-  const std::function<void(std::string_view)>& progress_;
-  std::unique_ptr<archive, int (*)(archive*)> archive_;
-  std::vector<char> block_ = std::vector<char>(1024 * 1024);
-  std::uint64_t files_ = 0;
-  std::uint64_t bytes_ = 0;
-  std::chrono::steady_clock::time_point reported_ = std::chrono::steady_clock::now();
-};
 
 std::vector<std::string> sqfstar_command(const TreeEntry& root) {
   // Nothing is compressed: a guest may be a slow interpreter, for which decompression is the cost
@@ -265,22 +129,8 @@ Result<void> write_squashfs(const Tree& tree, int output,
     return fail(sqfstar.error());
   }
   theirs.reset();
-  TarStream tar(ours.get(), progress);
-  bool reading = true;
-  for (const auto& [path, entry] : tree.entries()) {
-    if (path.empty()) {
-      continue;  // the root is described by sqfstar's options
-    }
-    const auto added = tar.add(path, entry);
-    reading = added.has_value();
-    if (!reading) {
-      break;
-    }
-    SPORE_TRY(*added);
-  }
-  if (reading) {
-    reading = tar.finish();
-  }
+  // The root is described by sqfstar's options.
+  SPORE_ASSIGN(const bool reading, stream_archive(tree, ours.get(), progress));
   ours.reset();
   SPORE_ASSIGN(const Subprocess::End end, sqfstar->wait());
   SPORE_TRY(check_end(end, log.get()));

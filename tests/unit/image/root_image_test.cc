@@ -117,6 +117,32 @@ TEST_F(RootImageTest, FindsWhatItBuiltUntilAFileChanges) {
   EXPECT_EQ(mended->digest, changed->digest);
 }
 
+TEST_F(RootImageTest, FewBytesBecomeAnArchive) {
+  ImageSpec spec = small_tree();  // of nine bytes
+  spec.archive_up_to = 9;
+  const auto archive = build(spec);
+  ASSERT_TRUE(archive) << archive.error().message();
+  EXPECT_TRUE(archive->archive);
+  EXPECT_EQ(archive->path, directory_.path("cache/" + archive->digest + ".tar"));
+  const std::string root = directory_.path("unpacked");
+  std::filesystem::create_directory(root);
+  const auto output = run_command({"tar", "-xpf", archive->path, "-C", root}, kTimeout);
+  ASSERT_TRUE(output);
+  EXPECT_EQ(output->end.code, 0) << output->standard_error;
+  EXPECT_EQ(test::read_all(root + "/a.txt"), "alpha");
+  EXPECT_EQ(test::read_all(root + "/deep/er/b.txt"), "beta");
+  EXPECT_EQ(std::filesystem::read_symlink(root + "/deep/link"), "../a.txt");
+  EXPECT_FALSE(build(spec)->built);
+  EXPECT_EQ(build(spec, "another cache")->digest, archive->digest);
+
+  spec.archive_up_to = 8;
+  const auto image = build(spec);
+  ASSERT_TRUE(image) << image.error().message();
+  EXPECT_TRUE(image->built);
+  EXPECT_FALSE(image->archive);
+  EXPECT_EQ(image->path, directory_.path("cache/" + image->digest + ".squashfs"));
+}
+
 TEST_F(RootImageTest, MountsLieElsewhereAndExcludesAreLeftOut) {
   directory_.write("tree/keep.txt", "keep");
   directory_.write("tree/drop.o", "drop");
@@ -271,6 +297,18 @@ TEST_F(RootImageTest, ThePythonEnvironmentWorks) {
   auto again = build({.pythons = {"/usr/bin/python3"}});
   ASSERT_TRUE(again);
   EXPECT_FALSE(again->built);
+}
+
+TEST_F(RootImageTest, AnEnvironmentInTheCacheIsRefused) {
+  const std::string venv = directory_.path("cache/venv");
+  auto made = run_command({"/usr/bin/python3", "-m", "venv", "--without-pip", venv}, kTimeout);
+  if (!made || made->end.code != 0) {
+    GTEST_SKIP() << "needs Python's venv module";
+  }
+  const auto image = build({.pythons = {venv + "/bin/python"}});
+  ASSERT_FALSE(image);
+  EXPECT_EQ(image.error().code(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(image.error().message(), HasSubstr(venv + "/bin/python"));
 }
 
 TEST_F(RootImageTest, AVirtualEnvironmentBringsItsBaseAndItsOwnPackages) {
