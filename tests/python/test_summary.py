@@ -32,6 +32,7 @@ def _fleet(dist: str, *, forked: int, resets: int = 0) -> Any:
         engine="double",
         warm=False,
         warmth=None,
+        early=None,
         members=[SimpleNamespace(stats=None)] * forked,
         resets=resets,
         phases=[],

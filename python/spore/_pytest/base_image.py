@@ -21,6 +21,7 @@ class GivenImage:
     path: str
     bytes: int
     built: bool = False
+    archive: bool = False
 
 
 def place(config: pytest.Config) -> Path | None:

@@ -309,6 +309,7 @@ def _boot(fleet: Fleet, config: pytest.Config, *, whole: bool) -> None:
             environment.guest_command(config),
             variables,
             {"type": "welcome", "cache": cache.collect(config), "color": color},
+            waiting=None if whole else environment.plan_waiting(config),
             label="" if whole else label_of(config.rootpath),
             fresh=config.getoption("spore_fresh"),
         )

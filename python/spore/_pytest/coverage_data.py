@@ -44,6 +44,11 @@ def _instances() -> list[Coverage]:
     return list(getattr(coverage.Coverage, "_instances", [current] if current else []))
 
 
+def measures(config: pytest.Config) -> bool:
+    """Whether what runs in this process, or in the machines, is measured."""
+    return bool(_instances()) or bool(config.pluginmanager.hasplugin("_cov"))
+
+
 # ---- in the machine -------------------------------------------------------------------------
 
 

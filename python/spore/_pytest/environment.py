@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from spore._pytest import base_image, coverage_data, sources
+from spore._pytest.early import Waiting
 from spore._pytest.guest import GUEST_VARIABLE
 from spore._pytest.homecoming import written_files
+from spore._pytest.waiting import COMMAND, PYTEST
 
 # Variables that name something of this host: sockets, terminals, displays, sessions, places of
 # temporary files, and Spore's own settings.
@@ -66,12 +68,13 @@ exec "$@"
 class ImagePlan:
     """One root image: the keyword arguments of spore.build_image, and what to call it.
 
-    `given` is there already, and takes no arguments.
+    `given` is there already, and takes no arguments. `late`: the machine can be up before it comes.
     """
 
     name: str
     arguments: Mapping[str, object]
     given: base_image.GivenImage | None = None
+    late: bool = False
 
 
 def plan_images(config: pytest.Config) -> list[ImagePlan]:
@@ -110,7 +113,8 @@ def plan_images(config: pytest.Config) -> list[ImagePlan]:
     if paths or programs:
         extra = {"paths": _unique(paths), "programs": _unique(programs)}
         plans.append(ImagePlan("extra paths", extra))
-    plans.append(ImagePlan("project", {"paths": _outermost(project), "excludes": excludes}))
+    arguments = {"paths": _outermost(project), "excludes": excludes}
+    plans.append(ImagePlan("project", arguments, late=True))
     return plans
 
 
@@ -146,24 +150,44 @@ def guest_environment(config: pytest.Config, environment: Mapping[str, str]) -> 
 
 def guest_command(config: pytest.Config) -> list[str]:
     """The command that runs pytest in the machine, with the arguments that it was given here."""
-    arguments = _guest_arguments(list(map(str, config.invocation_params.args)))
+    how = ["-m", "pytest"] if _is_module() else ["-c", PYTEST]
     setup = "\n".join(config.getini("spore_setup"))
-    return [
-        "/bin/sh",
-        "-c",
-        _START.format(setup=setup),
-        "spore-setup",
-        str(config.invocation_params.dir),
-        *_python_command(),
-        *arguments,
-    ]
+    return _start(config, setup, [*_python_command(), *how, *_guest_arguments(config)])
 
 
-def _guest_arguments(arguments: Sequence[str]) -> list[str]:
-    """Those that mean something in the machine: what only the controller reads makes no other one.
+def plan_waiting(config: pytest.Config) -> Waiting | None:
+    """The interpreter that can be up before the project is there; None if nothing may precede it.
+
+    That is so where shell commands come first, or where its first imports are measured.
+    """
+    if config.getini("spore_setup") or coverage_data.measures(config):
+        return None
+    # Python looks for them when it starts.
+    folders = [path for path in [*_import_paths(), *sources.editable_sources()] if path.is_dir()]
+    setup = shlex.join(["mkdir", "-p", *map(str, folders)]) if folders else ""
+    return Waiting(
+        _start(config, setup, [*_python_command(), "-c", COMMAND]),
+        {
+            "type": "begin",
+            "directory": str(config.invocation_params.dir),
+            "arguments": _guest_arguments(config),
+            "module": _is_module(),
+        },
+        sources.digest_of_conftests(config, _NOT_OF_A_PROJECT),
+    )
+
+
+def _start(config: pytest.Config, setup: str, command: Sequence[str]) -> list[str]:
+    directory = str(config.invocation_params.dir)
+    return ["/bin/sh", "-c", _START.format(setup=setup), "spore-setup", directory, *command]
+
+
+def _guest_arguments(config: pytest.Config) -> list[str]:
+    """Arguments that mean something in the machine: what only the controller reads is left out.
 
     A value in a word of its own stays, with its option: it might belong to another one.
     """
+    arguments = map(str, config.invocation_params.args)
     kept = [one for one in arguments if not one.startswith(_OF_THE_CONTROLLER)]
     return [f"{_FORK}=auto" if one.startswith(f"{_FORK}=") else one for one in kept]
 
@@ -236,13 +260,13 @@ def _output_files() -> list[str]:
 
 
 def _python_command() -> list[str]:
-    """Starts pytest as it was started here: `python -m` makes the working directory importable."""
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    command = [sys.executable, *flags]
-    if Path(sys.argv[0]).name == "__main__.py":
-        return [*command, "-m", "pytest"]
-    script = "import sys; del sys.path[0]; import pytest; sys.exit(pytest.console_main())"
-    return [*command, "-c", script]
+    return [sys.executable, *flags]
+
+
+def _is_module() -> bool:
+    """Whether pytest was started by `python -m`, which makes the working directory importable."""
+    return Path(sys.argv[0]).name == "__main__.py"
 
 
 def _extras(config: pytest.Config) -> tuple[list[str], list[str]]:

@@ -11,16 +11,16 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import spore
-from spore._pytest import frames
+from spore._pytest import early, frames
 from spore._pytest.base_image import GivenImage
 from spore._pytest.options import LEAST_PER_CHILD, Settings
 from spore._pytest.said import Ended, ReachedFixturePoint, Said, translate
-from spore._pytest.warm import Start, Warmth
+from spore._pytest.warm import Start, Warmth, early_key, last_modules
 from spore._pytest.warm import key as warm_key
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Fleet:
         self._to_repeat: deque[Said] = deque()  # what an earlier run's pytest said
         self.warmth: Warmth | None = None
         self.warm = False  # this run started from a machine of an earlier one
+        self.early: early.Early | None = None
         self._made = 0  # children so far, resets included
         self.phases: list[ForkTimings] = []
         self.resets = 0
@@ -85,7 +86,8 @@ class Fleet:
         """Builds the images, and brings up a machine with pytest in it: a kept one, or anew."""
         with _Stopwatch() as watch:
             for plan in start.plans:
-                self.images.append((plan.name, plan.given or self._build(plan)))
+                image = plan.given or self._build(plan, late=bool(start.label) and plan.late)
+                self.images.append((plan.name, image))
         self.timings.images = watch.seconds
         with _Stopwatch() as watch:
             self._session = spore.Session.open(engine=self.settings.engine, progress=self.progress)
@@ -118,22 +120,55 @@ class Fleet:
 
     def _boot(self, start: Start) -> None:
         assert self._session is not None
-        self.progress("booting the machine")
-        machine = self._session.boot(
-            memory=self.settings.memory,
-            cpus=self.settings.cpus,
-            images=[image.path for _, image in self.images],
-        )
-        process = machine.exec(list(start.argv), env=dict(start.environment), channel=True)
+        boot: dict[str, object] = {"memory": self.settings.memory, "cpus": self.settings.cpus}
+        machine, process = self._bring_late(start, boot) or (None, None)
+        if machine is None or process is None:
+            self.progress("booting the machine")
+            boot["images"] = [image.path for _, image in self.images]
+            machine = self._session.boot(**boot)  # type: ignore[arg-type]
+            process = machine.exec(list(start.argv), env=dict(start.environment), channel=True)
         self._process = process.id
         self._parent = self._watch(Member(_PARENT, machine, process))
         # One that has ended already says so itself, through its reader.
         with contextlib.suppress(spore.MachineEnded):
             self.send(self._parent, start.welcome)
 
-    def _build(self, plan: ImagePlan) -> Image:
+    def _bring_late(
+        self, start: Start, boot: Mapping[str, object]
+    ) -> tuple[Machine, Process] | None:
+        """A machine that was up before the project came; None if it has to be there at the boot."""
+        name, project = self.images[-1]
+        if not project.archive:
+            return None
+        assert self._session is not None
+        images = self.images[:-1]
+        plan = early.Plan(
+            start.label,
+            early_key(self.settings, self.engine, images) if self.warmth is not None else {},
+            {**boot, "images": [image.path for _, image in images]},
+            start.argv,
+            start.environment,
+            project.path,
+            start.waiting,
+            keeps=self.warmth is not None,
+            fresh=start.fresh,
+        )
+        self.early = early.Early(self._session, plan, self.progress)
+        if start.waiting is not None and self.warmth is not None:
+            self.warmth.recording.early = spore.kept_digest(plan.imported_parts())
+            if not start.fresh:
+                self.early.wanted = last_modules(start.label, self.warmth.recording.early)
+        try:
+            return self.early.start()
+        except early.CannotBring as error:
+            self.early.notes.append(f"the project had to be there at the boot: {error}")
+            self.images[-1] = (name, self._build(start.plans[-1]))
+            return None
+
+    def _build(self, plan: ImagePlan, *, late: bool = False) -> Image:
         self.progress(f"preparing the image of the {plan.name}")
-        return spore.build_image(**plan.arguments, progress=self.progress)  # type: ignore[arg-type]
+        arguments = {**plan.arguments, "archive_up_to": early.MOST_BROUGHT if late else 0}
+        return spore.build_image(**arguments, progress=self.progress)  # type: ignore[arg-type]
 
     @property
     def process(self) -> int:
@@ -273,6 +308,8 @@ class Fleet:
         self._root = None
         if self._session is not None:
             self._session.close()
+        if self.early is not None:
+            self.early.close()
         if self.warmth is not None:
             self.warmth.close()
 
@@ -293,6 +330,8 @@ class Fleet:
         """Keeps the first machine for the next run, unless this one started from it."""
         if self.warmth is not None and self._root is not None and not self.warm:
             self.progress("keeping the machine for the next run")
+            if self.early is not None:
+                self.early.keep()
             self.warmth.keep(self._root)
 
     def _watch(self, member: Member) -> Member:

@@ -22,6 +22,7 @@ import pytest
 
 import spore
 from spore._pytest import cache, debug, frames, homecoming, marks, schedule
+from spore._pytest.modules import Recorder
 from spore._pytest.points import Point, find_points
 from spore._pytest.reseed import reseed
 
@@ -39,7 +40,9 @@ def join(config: pytest.Config, *, forks: bool) -> None:
     if forks:
         # What pytest and its plugins ask for to know that another process reports.
         config.workerinput = {"workerid": "spore"}  # type: ignore[attr-defined]
-        plugin = GuestPlugin(config, channel)
+        recorder = Recorder()
+        recorder.start()
+        plugin = GuestPlugin(config, channel, recorder)
         config.pluginmanager.register(plugin, "spore-guest")
         # The first that is registered is called last, after those of tests and plugins.
         atexit.register(plugin.leave)
@@ -91,9 +94,10 @@ class Channel:
 class GuestPlugin:
     """The hooks of the one pytest that all children are forked from."""
 
-    def __init__(self, config: pytest.Config, channel: Channel) -> None:
+    def __init__(self, config: pytest.Config, channel: Channel, recorder: Recorder) -> None:
         self._config = config
         self._channel = channel
+        self._recorder = recorder
         self._stopped = False
         self._session: pytest.Session | None = None
         self._points: list[Point] = []
@@ -248,12 +252,15 @@ class GuestPlugin:
         self._config.hook.pytest_spore_fixture_point(
             config=self._config, session=point.node.session
         )
+        modules: list[str] = []
         if number == 0:
+            modules = self._recorder.stop(self._config)
             # A collection writes into every object that it looks at, and so makes the memory of all
             # children private. Those that are there now are looked at once, for all.
             gc.collect()
             gc.freeze()
-        self.send("fixture_point", fixtures=ready, seconds=time.monotonic() - started)
+        seconds = time.monotonic() - started
+        self.send("fixture_point", fixtures=ready, seconds=seconds, modules=modules)
         self._fork()
 
     def _set_up(self, item: pytest.Item, name: str) -> str | None:

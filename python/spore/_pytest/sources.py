@@ -5,13 +5,14 @@ Nobody configured it for Spore: it is found where this process, and pytest in it
 
 from __future__ import annotations
 
+import hashlib
 import importlib.machinery
 import importlib.metadata
 import json
 import os
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -89,6 +90,23 @@ def configuration(config: pytest.Config) -> list[Path]:
         if file is not None and os.path.basename(file) == "conftest.py":
             found.append(Path(file))
     return [path for path in found if path.exists()]
+
+
+def digest_of_conftests(config: pytest.Config, left_out: Collection[str]) -> str:
+    """Of what the project does before its tests are imported: configuration, and every conftest.py.
+
+    `left_out` are the names of directories that are no part of it.
+    """
+    found = set(configuration(config))
+    for directory, below, files in os.walk(config.rootpath):
+        below[:] = [name for name in below if name not in left_out]
+        if "conftest.py" in files:
+            found.add(Path(directory, "conftest.py"))
+    digest = hashlib.sha256()
+    for path in sorted(filter(Path.is_file, found)):
+        content = path.read_bytes()
+        digest.update(f"{len(str(path))} {len(content)} ".encode() + os.fsencode(path) + content)
+    return digest.hexdigest()
 
 
 def with_neighbours(path: Path) -> list[Path]:

@@ -65,8 +65,11 @@ def lines(story: Story, fleet: Fleet) -> list[str]:
         f"images:  {timings.images:.2f} s ({images})",
         _once(story, fleet),
     ]
-    if fleet.warmth is not None:
-        result += [f"warm:    {note}" for note in fleet.warmth.notes]
+    notes = [
+        *(fleet.early.notes if fleet.early else []),
+        *(fleet.warmth.notes if fleet.warmth else []),
+    ]
+    result += [f"warm:    {note}" for note in notes]
     if story.points:
         seconds = sum(point.seconds for point in story.points)
         names = _some([point.name for point in story.points])
@@ -102,6 +105,8 @@ def _once(story: Story, fleet: Fleet) -> str:
     if fleet.warm and fleet.warmth is not None:
         before = fleet.warmth.recording.boot
         return f"once:    resumed in {booted} what an earlier run booted in {before:.2f} s, {did}"
+    if fleet.early is not None and fleet.early.came_from:
+        return f"once:    resumed {fleet.early.came_from} in {booted}, {did}"
     return f"once:    booted in {booted}, {did}"
 
 

@@ -7,6 +7,7 @@ said again in its place.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -22,6 +23,7 @@ from spore._pytest.said import Printed, Said
 if TYPE_CHECKING:
     from spore import Image, KeptMachine, Spore
     from spore._pytest.base_image import GivenImage
+    from spore._pytest.early import Waiting
     from spore._pytest.environment import ImagePlan
     from spore._pytest.options import Settings
 
@@ -37,6 +39,7 @@ class Start:
     argv: Sequence[str]
     environment: Mapping[str, str]
     welcome: frames.Message  # the first frame that it reads
+    waiting: Waiting | None = None
     label: str = ""  # of the suite, for people; none: no warm start
     fresh: bool = False  # an earlier run's machine is of no use
 
@@ -49,6 +52,7 @@ class Recording:
     boot: float = 0.0  # seconds
     collecting: float = 0.0
     said: list[Said] = field(default_factory=list)
+    early: str = ""  # the digest of the early machine in which its modules may be imported
 
     def encode(self) -> bytes:
         head = {
@@ -56,6 +60,7 @@ class Recording:
             "process": self.process,
             "boot": self.boot,
             "collecting": self.collecting,
+            "early": self.early,
             "said": len(self.said),
         }
         return b"".join(map(frames.encode, [head, *map(_to_frame, self.said)]))
@@ -73,9 +78,18 @@ class Recording:
                 float(head["boot"]),
                 float(head["collecting"]),
                 [_from_frame(message) for message in messages[1:]],
+                str(head["early"]),
             )
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise frames.FrameError(f"a recording cannot be read: {error!r}") from error
+
+    def modules(self) -> list[str]:
+        """Those that a later run may import early."""
+        for said in self.said:
+            if isinstance(said, dict) and said["type"] == "fixture_point":
+                names = said.get("modules", [])
+                return [name for name in names if isinstance(name, str)]
+        return []
 
 
 def _to_frame(said: Said) -> frames.Message:
@@ -101,10 +115,7 @@ def key(
     images: Iterable[tuple[str, Image | GivenImage]],
 ) -> dict[str, str]:
     """All that makes a machine what it is at its fixture point, by names for people."""
-    parts = dict(spore.engine_parts(engine))
-    parts["memory"], parts["CPUs"] = str(settings.memory), str(settings.cpus)
-    for name, image in images:
-        parts[f"the image of the {name}"] = spore.known_digest(image.path)
+    parts = early_key(settings, engine, images)
     parts["the command line"] = _digest(list(start.argv))
     for name, value in start.environment.items():
         parts[f"the environment variable {_text(name)}"] = _digest(value)
@@ -113,6 +124,33 @@ def key(
     # What a fixture, or a module, took for today.
     parts["the day"] = time.strftime("%Y-%m-%d")
     return parts
+
+
+def early_key(
+    settings: Settings, engine: str, images: Iterable[tuple[str, Image | GivenImage]]
+) -> dict[str, str]:
+    """All that makes a machine with these images what it is when it is booted."""
+    parts = dict(spore.engine_parts(engine))
+    parts["memory"], parts["CPUs"] = str(settings.memory), str(settings.cpus)
+    for name, image in images:
+        parts[f"the image of the {name}"] = spore.known_digest(image.path)
+    return parts
+
+
+def last_modules(label: str, early: str) -> list[str]:
+    """What the last run of this suite imported, if the early machine `early` suits it."""
+    for one in spore.kept_machines():
+        if one["label"] != label:
+            continue
+        with contextlib.suppress(spore.Error, frames.FrameError):
+            kept = spore.find_kept(one["parts"])
+            if kept is None:
+                continue
+            recording = Recording.decode(kept.notes)
+            kept.close()
+            if recording.early == early:
+                return recording.modules()
+    return []
 
 
 def label_of(root: Path) -> str:

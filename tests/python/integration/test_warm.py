@@ -40,6 +40,10 @@ class Project:
         (directory / "pytest.ini").write_text("[pytest]\nspore_memory = 256M\n")
         (directory / "test_it.py").write_text(_SUITE)
 
+    def edit(self, line: str) -> None:
+        with (self.directory / "test_it.py").open("a") as file:
+            file.write(f"\n{line}\n")
+
     def run(self, *arguments: str, status: int = 0, **variables: str) -> list[list[Any]]:
         """What the tests of one run told."""
         done = subprocess.run(
@@ -60,7 +64,8 @@ class Project:
     def warm(self) -> bool:
         return "once:    resumed in" in self.printed
 
-    def kept(self) -> list[dict[str, Any]]:
+    def kept(self, *, early: bool = False) -> list[dict[str, Any]]:
+        """Its machines at the fixture point; with `early`, those before it as well."""
         listed = subprocess.run(
             [os.environ["SPORE_BIN"], "cache", "list", "--json"],
             capture_output=True,
@@ -68,10 +73,15 @@ class Project:
             check=True,
         )
         machines: list[dict[str, Any]] = json.loads(listed.stdout)["machines"]
-        return [one for one in machines if one["label"].endswith(str(self.directory))]
+        label = f"pytest in {self.directory}"
+        return [
+            one
+            for one in machines
+            if one["label"] == label or (early and one["label"].startswith(label + ","))
+        ]
 
     def clear(self) -> None:
-        for one in self.kept():
+        for one in self.kept(early=True):
             subprocess.run([os.environ["SPORE_BIN"], "cache", "clear", one["digest"]], check=True)
 
 
@@ -98,12 +108,50 @@ def test_the_next_run_starts_where_the_last_one_was_captured(project: Project) -
     assert len({told[4] for told in first} & {told[4] for told in second}) == 0
     assert all(abs(told[3] - time.time()) < 120 for told in second)
 
+    # An edited project starts before that, and what does not depend on it is still done.
+    project.edit("def test_more(): pass")
+    third = project.run()
+    assert "5 passed" in project.printed
+    assert "once:    resumed a booted machine in" in project.printed
+    assert "the machine (modules imported) is kept for other runs" in project.printed
+    assert third[0][0] not in prepared
+
+
+@pytest.mark.long
+def test_an_edited_project_finds_its_modules_imported(project: Project) -> None:
+    project.edit("import colorsys")
+    project.run()
+    for number in (1, 2, 3):
+        project.edit(f"def test_more_{number}(): pass")
+        project.run()
+        assert f"{4 + number} passed" in project.printed
+        assert ("modules imported in" in project.printed) is (number > 1)
+    # One that it does not know yet is imported by pytest, and known then.
+    project.edit("import wave")
+    for imports in (0, 1, 0):
+        project.edit("")
+        project.run()
+        assert project.printed.count("modules that the last run imported") == imports
+    # What may change what an import does comes before it.
+    (project.directory / "conftest.py").write_text("import os; os.environ['A'] = 'b'")
+    project.run()
+    assert "once:    resumed a booted machine in" in project.printed
+    assert "modules that the last run imported" not in project.printed
+
+
+@pytest.mark.long
+def test_a_project_that_cannot_be_brought_is_there_at_the_boot(project: Project) -> None:
+    conftest = "import spore._pytest.early as early; early._UNPACK = ('false',)"
+    (project.directory / "conftest.py").write_text(conftest)
+    project.run()
+    assert "the project had to be there at the boot: tar in the machine failed" in project.printed
+    assert "4 passed" in project.printed
+
 
 @pytest.mark.long
 def test_an_edit_makes_another_machine_and_a_fresh_one_replaces_it(project: Project) -> None:
     prepared = {project.run()[0][0]}
-    with (project.directory / "test_it.py").open("a") as file:
-        file.write("\ndef test_more(): pass\n")
+    project.edit("def test_more(): pass")
     third = project.run()
     assert not project.warm
     assert "it differs in the image of the project" in project.printed

@@ -55,6 +55,7 @@ def page_of(timeline: Timeline, status: int = 0) -> str:
         engine="double",
         warm=False,
         warmth=None,
+        early=None,
         members=[],
         resets=0,
     )

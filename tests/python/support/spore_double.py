@@ -83,6 +83,7 @@ class Image:
     digest: str = "0" * 64
     bytes: int = 3 * 1024 * 1024
     built: bool = True
+    archive: bool = False
 
 
 @dataclass(frozen=True)
