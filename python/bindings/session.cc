@@ -156,8 +156,8 @@ void bind_session(py::module_& module) {
       py::arg("progress") = py::none(),
       "Builds a root image, or finds it in the cache. `paths` are at the same place in the\n"
       "guest, `mounts` are (host path, guest path) pairs, `programs` and `pythons` come with\n"
-      "all that they load, `excludes` are patterns of host paths to leave out. Files of no more\n"
-      "than `archive_up_to` bytes become a tar archive, for a machine that is up already.");
+      "all that they load, `excludes` are patterns of host paths to leave out. What takes no\n"
+      "more than `archive_up_to` bytes in memory becomes a tar archive, for a machine that is up.");
   module.def(
       "probe_engines", [] { return blocking([] { return probe_engines(); }); },
       "Probes every engine, in the order in which auto tries them.");

@@ -35,8 +35,8 @@ struct ImageSpec {
   // Also a small userland: sh, coreutils, and the files in /etc that programs expect (passwd,
   // hosts, nsswitch.conf, ...).
   bool base_system = false;
-  // Bytes: files that are no more together become a tar archive in place of a file system, for a
-  // machine that is up already.
+  // Bytes: what takes no more in memory, in whole pages, becomes a tar archive in place of a file
+  // system, for a machine that is up already.
   std::uint64_t archive_up_to = 0;
 };
 

@@ -90,11 +90,13 @@ void add_what_they_load(const Tree& tree, Closure& closure) {
   }
 }
 
-// What its files hold.
+// What it takes in a file system in memory: whole pages, and at least one for each entry.
 std::uint64_t bytes_of(const Tree& tree) {
+  constexpr std::uint64_t kPage = 4096;
   std::uint64_t bytes = 0;
   for (const auto& [path, entry] : tree.entries()) {
-    bytes += S_ISREG(entry.status.st_mode) ? static_cast<std::uint64_t>(entry.status.st_size) : 0;
+    const auto size = static_cast<std::uint64_t>(entry.status.st_size);
+    bytes += kPage + (S_ISREG(entry.status.st_mode) ? (size + kPage - 1) / kPage * kPage : 0);
   }
   return bytes;
 }

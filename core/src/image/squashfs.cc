@@ -130,11 +130,11 @@ Result<void> write_squashfs(const Tree& tree, int output,
   }
   theirs.reset();
   // The root is described by sqfstar's options.
-  SPORE_ASSIGN(const bool reading, stream_archive(tree, ours.get(), progress));
+  SPORE_ASSIGN(const int error, stream_archive(tree, ours.get(), progress));
   ours.reset();
   SPORE_ASSIGN(const Subprocess::End end, sqfstar->wait());
   SPORE_TRY(check_end(end, log.get()));
-  if (!reading) {
+  if (error != 0) {
     return fail(ErrorCode::kInternal,
                 "build the image: sqfstar stopped before the end of its input");
   }

@@ -55,7 +55,7 @@ class Stream {
     archive_write_open(archive_.get(), &fd_, nullptr, write_out, nullptr);
   }
 
-  // nullopt: nothing more can be written, errno says why.
+  // nullopt: nothing more can be written.
   std::optional<Result<void>> add(const std::string& path, const TreeEntry& entry) {
     const bool file = S_ISREG(entry.status.st_mode);
     const std::unique_ptr<archive_entry, void (*)(archive_entry*)> header(archive_entry_new(),
@@ -89,6 +89,11 @@ class Stream {
     return add_content(entry);
   }
 
+  // Of the write that failed.
+  [[nodiscard]] int error_number() const {
+    const int number = archive_errno(archive_.get());
+    return number != 0 ? number : EIO;
+  }
   bool finish() { return archive_write_close(archive_.get()) == ARCHIVE_OK; }
 
  private:
@@ -156,8 +161,8 @@ class Stream {
 
 }  // namespace
 
-Result<bool> stream_archive(const Tree& tree, int output,
-                            const std::function<void(std::string_view)>& progress) {
+Result<int> stream_archive(const Tree& tree, int output,
+                           const std::function<void(std::string_view)>& progress) {
   Stream stream(output, progress);
   for (const auto& [path, entry] : tree.entries()) {
     if (path.empty()) {
@@ -165,18 +170,18 @@ Result<bool> stream_archive(const Tree& tree, int output,
     }
     const auto added = stream.add(path, entry);
     if (!added) {
-      return false;
+      return stream.error_number();
     }
     SPORE_TRY(*added);
   }
-  return stream.finish();
+  return stream.finish() ? 0 : stream.error_number();
 }
 
 Result<void> write_archive(const Tree& tree, int output,
                            const std::function<void(std::string_view)>& progress) {
-  SPORE_ASSIGN(const bool whole, stream_archive(tree, output, progress));
-  if (!whole) {
-    return fail(Error::from_errno(errno, "write the archive"));
+  SPORE_ASSIGN(const int error, stream_archive(tree, output, progress));
+  if (error != 0) {
+    return fail(Error::from_errno(error, "write the archive"));
   }
   return {};
 }

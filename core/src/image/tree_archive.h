@@ -10,10 +10,10 @@
 namespace spore::image {
 
 // Writes all entries but the root itself into `output`, a file or a socket, a borrow. An Error is
-// of a file that is packed; false: `output` takes no more, and errno says why. `progress` may be
-// empty.
-Result<bool> stream_archive(const Tree& tree, int output,
-                            const std::function<void(std::string_view)>& progress);
+// of a file that is packed; else the errno for which `output` took no more, or 0. `progress` may
+// be empty.
+Result<int> stream_archive(const Tree& tree, int output,
+                           const std::function<void(std::string_view)>& progress);
 
 // The same into a file.
 Result<void> write_archive(const Tree& tree, int output,

@@ -118,8 +118,9 @@ TEST_F(RootImageTest, FindsWhatItBuiltUntilAFileChanges) {
 }
 
 TEST_F(RootImageTest, FewBytesBecomeAnArchive) {
-  ImageSpec spec = small_tree();  // of nine bytes
-  spec.archive_up_to = 9;
+  ImageSpec spec = small_tree();
+  constexpr std::uint64_t kBytes = 8 * 4096;  // six entries, and two files of less than a page
+  spec.archive_up_to = kBytes;
   const auto archive = build(spec);
   ASSERT_TRUE(archive) << archive.error().message();
   EXPECT_TRUE(archive->archive);
@@ -135,7 +136,7 @@ TEST_F(RootImageTest, FewBytesBecomeAnArchive) {
   EXPECT_FALSE(build(spec)->built);
   EXPECT_EQ(build(spec, "another cache")->digest, archive->digest);
 
-  spec.archive_up_to = 8;
+  spec.archive_up_to = kBytes - 1;
   const auto image = build(spec);
   ASSERT_TRUE(image) << image.error().message();
   EXPECT_TRUE(image->built);
