@@ -1,16 +1,17 @@
 """Machines that the project is not in yet: booted, and with modules of the environment imported.
 
-What changes most, the project, comes last: it is unpacked in a machine that is up. A run whose
-fixture point is not kept starts from the later of the two that is; what it makes is kept for other
-runs.
-What is in a key is in docs/pytest-plugin.md.
+What changes most, the project, comes last: it is unpacked in a machine that is up. Both machines
+are kept for other runs. A run whose own fixture point is not kept starts from the second of them,
+else from the first. What is in their keys is in docs/pytest-plugin.md.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,14 +25,41 @@ from spore._pytest.said import Ended, ReachedFixturePoint, translate
 if TYPE_CHECKING:
     from spore import KeptMachine, Machine, Process, Session, Spore
 
-MOST_BROUGHT = 64 * 1024 * 1024  # bytes of a project that is unpacked in a machine's memory
+_MOST_BROUGHT = 64 * 1024 * 1024  # bytes of a project that is unpacked in a machine's memory
+_BROUGHT_OF_MEMORY = 8  # and no more than this part of it
+_IMPORT_SECONDS = 300.0
+# Of a machine that was captured, every page that it writes is a fault. To the emulated hypervisor
+# faults are so dear that a boot, with its large pages, is the quicker way.
+_BOOTS_ANYWAY = ("nest",)
 _UNPACK = ("tar", "-x", "-p", "-f", "-", "-C", "/")
 _PIECE = 1024 * 1024
 _MIB = 1024 * 1024
 
 
-class CannotBring(Exception):
-    """The project does not come into the machine; the message says why."""
+class CannotStartError(Exception):
+    """The machine has to be booted with the project in it; the message says why."""
+
+
+def most_brought(memory: int) -> int:
+    """Bytes of a project that comes into a machine with so much memory when it is up."""
+    return min(_MOST_BROUGHT, memory // _BROUGHT_OF_MEMORY)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the last run imported."""
+
+    modules: Sequence[str] = ()
+    rewritten: Sequence[str] = ()  # what must not be imported early, and nothing that imports it
+
+    @staticmethod
+    def read(message: frames.Message) -> Wanted:
+        """From what pytest said at its fixture point, which is a guest's word."""
+        return Wanted(_texts(message.get("modules")), _texts(message.get("rewritten")))
+
+
+def _texts(value: object) -> list[str]:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
 @dataclass(frozen=True)
@@ -40,7 +68,7 @@ class Waiting:
 
     argv: Sequence[str]
     begin: frames.Message  # what it is told when the project is there
-    conftests: str  # a digest of what may want to run before imports
+    conftests: Callable[[], str]  # a digest of what the project configures
 
 
 @dataclass(frozen=True)
@@ -57,15 +85,17 @@ class Plan:
     keeps: bool = True  # machines for other runs, and looks for theirs
     fresh: bool = False  # what they left is of no use
 
+    @functools.cached_property
     def imported_parts(self) -> dict[str, str]:
-        """The key of a machine with modules imported."""
-        assert self.waiting is not None
+        """The key of a machine with modules imported; empty if there cannot be one."""
+        if self.waiting is None or not self.keeps:
+            return {}
         variables = json.dumps(dict(self.environment), sort_keys=True)
         return {
             **self.parts,
             "the interpreter": _digest(json.dumps(list(self.waiting.argv))),
             "the environment variables": _digest(variables),
-            "configuration and conftest files": self.waiting.conftests,
+            "configuration and conftest files": self.waiting.conftests(),
             "the day": time.strftime("%Y-%m-%d"),
         }
 
@@ -77,86 +107,98 @@ class Early:
     session: Session
     plan: Plan
     progress: Callable[[str], None]
-    wanted: Sequence[str] = ()  # modules that the last run imported
+    wanted: Wanted = field(default_factory=Wanted)
     came_from: str = ""  # a kept machine, for people
+    has_imports: bool = False  # pytest goes on in an interpreter that waited
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._held: list[tuple[KeptMachine, Spore]] = []  # in use as long as the machine
         self._made: list[tuple[str, Mapping[str, str], bytes, Spore]] = []
+        self._parts: Mapping[str, str] = {}  # of the kept machine that it came from
 
     def start(self) -> tuple[Machine, Process]:
-        """A machine in which pytest begins."""
-        machine, process = self._imported() if self.plan.waiting else (self._booted(), None)
+        """A machine in which pytest begins; a CannotStartError if that is not possible."""
         try:
-            self._bring(machine)
-            if process is None:
-                environment = dict(self.plan.environment)
-                process = machine.exec(list(self.plan.argv), env=environment, channel=True)
-            else:
-                assert self.plan.waiting is not None
-                process.write_channel(frames.encode(self.plan.waiting.begin))
-        except BaseException:
-            machine.close()
+            machine, waits = self._with_imports()
+            try:
+                self._bring(machine)
+                return machine, self._begin(machine, waits)
+            except BaseException:
+                machine.close()
+                raise
+        except CannotStartError:
+            self.came_from = ""
             raise
-        return machine, process
+        except (spore.Error, OSError, frames.FrameError) as error:
+            self.distrust(str(error))
+            raise CannotStartError(str(error)) from error
 
-    def _imported(self) -> tuple[Machine, Process | None]:
+    def _begin(self, machine: Machine, waits: Process | None) -> Process:
+        if waits is None:
+            environment = dict(self.plan.environment)
+            return machine.exec(list(self.plan.argv), env=environment, channel=True)
+        assert self.plan.waiting is not None
+        waits.write_channel(frames.encode(self.plan.waiting.begin))
+        self.has_imports = True
+        return waits
+
+    def distrust(self, why: str) -> None:
+        """What this run came from, or made, is of no use to others."""
+        if self._parts:
+            self._remove(self._parts, why)
+        self._parts = {}
+        self.came_from = ""
+        self._made.clear()
+
+    def _with_imports(self) -> tuple[Machine, Process | None]:
         """A machine with an interpreter that waits; without one, if it is not known what for."""
-        parts = self.plan.imported_parts()
-        kept = self._find(parts)
+        parts = self.plan.imported_parts
+        kept = self._find(parts) if parts else None
         if kept is not None:
-            with contextlib.suppress(frames.FrameError, LookupError, TypeError, ValueError):
-                (notes,) = frames.Decoder().feed(kept.notes)
-                if set(self.wanted) <= set(notes["asked"]):
-                    machine = self._load(kept, parts)
-                    if machine is not None:
-                        count = len(notes["modules"])
-                        self.came_from = f"an interpreter with {count} modules imported"
-                        return machine, machine.process(int(notes["process"]))
+            notes = _Notes.read(kept.notes)
+            if notes is not None and set(self.wanted.modules) <= notes.asked:
+                machine = self._load(kept, parts)
+                if machine is not None:
+                    count = notes.count
+                    self.came_from = f"an interpreter with {count} modules imported"
+                    return machine, machine.process(notes.process)
             kept.close()
         machine = self._booted()
-        return machine, self._import(machine) if self.wanted else None
+        return machine, self._import(machine) if self.wanted.modules else None
 
     def _import(self, machine: Machine) -> Process | None:
+        """Starts an interpreter that imports what is wanted, and keeps the machine there."""
         assert self.plan.waiting is not None
-        self.progress(f"importing {len(self.wanted)} modules that the last run imported")
+        asked = list(self.wanted.modules)
+        self.progress(f"importing {len(asked)} modules that the last run imported")
         environment = dict(self.plan.environment)
         process = machine.exec(list(self.plan.waiting.argv), env=environment, channel=True)
-        asked = list(self.wanted)
-        modules: list[str] | None = None
-        waits = False
-        decoder = frames.Decoder()
-        try:
-            process.write_channel(frames.encode({"type": "import", "modules": asked}))
-            events = iter(process.events())
-            while modules is None or not waits:
-                for said in translate(next(events), decoder):
-                    if isinstance(said, dict):
-                        modules = list(map(str, said["modules"]))
-                    elif isinstance(said, ReachedFixturePoint):
-                        waits = True
-                    elif isinstance(said, Ended):
-                        raise frames.FrameError(said.reason)
-        except (spore.Error, frames.FrameError, LookupError, TypeError) as error:
-            self.notes.append(f"modules were not imported before the project came: {error}")
+        order = {"type": "import", "modules": asked, "rewritten": list(self.wanted.rewritten)}
+        process.write_channel(frames.encode(order))
+        why, modules = _await_imports(process)
+        if why:
+            process.signal(signal.SIGKILL)
+            self.notes.append(f"modules were not imported before the project came: {why}")
             return None
         captured = machine.capture(keep_running=True)
-        notes = {"type": "imported", "process": process.id, "modules": modules, "asked": asked}
-        parts = self.plan.imported_parts()
+        imported = [name for name in asked if name in modules]
+        notes = {"type": "imported", "process": process.id, "modules": imported, "asked": asked}
+        parts = self.plan.imported_parts
         self._made.append(("modules imported", parts, frames.encode(notes), captured))
         process.release_fixture_point()
         return process
 
     def _booted(self) -> Machine:
-        kept = self._find(self.plan.parts)
+        captures = self.plan.keeps and self.session.engine not in _BOOTS_ANYWAY
+        kept = self._find(self.plan.parts) if captures else None
         machine = self._load(kept, self.plan.parts) if kept is not None else None
         if machine is not None:
             self.came_from = "a booted machine"
             return machine
         self.progress("booting the machine")
         machine = self.session.boot(**self.plan.boot)  # type: ignore[arg-type]
-        if self.plan.keeps:
+        if captures:
             captured = machine.capture(keep_running=True)
             self._made.append(("booted", self.plan.parts, b"", captured))
         return machine
@@ -167,7 +209,7 @@ class Early:
         try:
             return spore.find_kept(parts)
         except spore.Error as error:
-            self._distrust(parts, error)
+            self._remove(parts, str(error))
             return None
 
     def _load(self, kept: KeptMachine, parts: Mapping[str, str]) -> Machine | None:
@@ -176,33 +218,32 @@ class Early:
             (machine,) = loaded.fork(1)
         except spore.Error as error:
             kept.close()
-            self._distrust(parts, error)
+            self._remove(parts, str(error))
             return None
         self._held.append((kept, loaded))
+        self._parts = parts
         return machine
 
-    def _distrust(self, parts: Mapping[str, str], error: spore.Error) -> None:
-        self.notes.append(f"a machine that was kept cannot go on: {error}")
+    def _remove(self, parts: Mapping[str, str], why: str) -> None:
+        self.notes.append(f"a machine that was kept cannot go on: {why}")
+        self.close()
         spore.remove_kept(spore.kept_digest(parts))
 
     def _bring(self, machine: Machine) -> None:
-        process = machine.exec(list(_UNPACK), env={})
-        try:
-            with Path(self.plan.archive).open("rb") as archive:
-                while piece := archive.read(_PIECE):
-                    process.write_stdin(piece)
+        process = machine.exec(list(_UNPACK))
+        with Path(self.plan.archive).open("rb") as archive, contextlib.suppress(spore.Error):
+            while piece := archive.read(_PIECE):
+                process.write_stdin(piece)
             process.close_stdin()
-        except spore.Error:
-            pass  # it ended, and says why
         said = b""
         for event in process.events():
             if isinstance(event, spore.Output):
                 said = (said + event.data)[-1000:]
             elif isinstance(event, spore.Lost):
-                raise CannotBring(f"the machine {event.end.reason}")
+                raise spore.MachineEnded(f"the machine {event.end.reason}")
             elif isinstance(event, spore.Exited) and event.status != 0:
                 why = said.decode("utf-8", "replace").strip() or f"status {event.status}"
-                raise CannotBring(f"tar in the machine failed: {why}")
+                raise CannotStartError(f"tar in the machine failed: {why}")
 
     def keep(self) -> None:
         """Keeps what was made, for other runs."""
@@ -219,10 +260,51 @@ class Early:
             )
 
     def close(self) -> None:
-        self._made.clear()
+        """Lets go of what is kept; machines that came from it have ended."""
         for kept, _ in self._held:
             kept.close()
         self._held.clear()
+
+
+@dataclass(frozen=True)
+class _Notes:
+    """Of a machine with modules imported."""
+
+    process: int
+    count: int
+    asked: set[str]
+
+    @staticmethod
+    def read(data: bytes) -> _Notes | None:
+        try:
+            (notes,) = frames.Decoder().feed(data)
+            asked = set(_texts(notes["asked"]))
+            return _Notes(int(notes["process"]), len(notes["modules"]), asked)
+        except (frames.FrameError, LookupError, TypeError, ValueError):
+            return None
+
+
+def _await_imports(process: Process) -> tuple[str, set[str]]:
+    """Why nothing was imported, or what was."""
+    modules: set[str] | None = None
+    waits = False
+    decoder = frames.Decoder()
+    until = time.monotonic() + _IMPORT_SECONDS
+    while modules is None or not waits:
+        event = process.next_event(max(0.0, until - time.monotonic()))
+        if event is None:
+            return f"it took more than {_IMPORT_SECONDS:.0f} s", set()
+        try:
+            for said in translate(event, decoder):
+                if isinstance(said, dict):
+                    modules = set(_texts(said.get("modules")))
+                elif isinstance(said, ReachedFixturePoint):
+                    waits = True
+                elif isinstance(said, Ended):
+                    return said.reason, set()
+        except frames.FrameError as error:
+            return str(error), set()
+    return "", modules
 
 
 def _digest(text: str) -> str:

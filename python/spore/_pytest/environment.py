@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import os
 import shlex
 import site
@@ -158,9 +159,10 @@ def guest_command(config: pytest.Config) -> list[str]:
 def plan_waiting(config: pytest.Config) -> Waiting | None:
     """The interpreter that can be up before the project is there; None if nothing may precede it.
 
-    That is so where shell commands come first, or where its first imports are measured.
+    That is so where shell commands come first, where its first imports are measured, and where the
+    project has a module that Python imports when it starts.
     """
-    if config.getini("spore_setup") or coverage_data.measures(config):
+    if config.getini("spore_setup") or coverage_data.measures(config) or _has_customization():
         return None
     # Python looks for them when it starts.
     folders = [path for path in [*_import_paths(), *sources.editable_sources()] if path.is_dir()]
@@ -173,8 +175,17 @@ def plan_waiting(config: pytest.Config) -> Waiting | None:
             "arguments": _guest_arguments(config),
             "module": _is_module(),
         },
-        sources.digest_of_conftests(config, _NOT_OF_A_PROJECT),
+        functools.partial(sources.digest_of_conftests, config, _NOT_OF_A_PROJECT),
     )
+
+
+def _has_customization() -> bool:
+    covered = _environment_paths()
+    modules = [sys.modules.get(name) for name in ("sitecustomize", "usercustomize")]
+    files = [getattr(module, "__file__", None) for module in modules]
+    # By the place where it is found: Debian's is a link to /etc.
+    places = [Path(os.path.realpath(os.path.dirname(file))) for file in files if file]
+    return any(not _is_below(place, covered) for place in places)
 
 
 def _start(config: pytest.Config, setup: str, command: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ thread is the only one that acts on them, so no machine can hold up another.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import queue
 import threading
 import time
@@ -20,7 +21,7 @@ from spore._pytest import early, frames
 from spore._pytest.base_image import GivenImage
 from spore._pytest.options import LEAST_PER_CHILD, Settings
 from spore._pytest.said import Ended, ReachedFixturePoint, Said, translate
-from spore._pytest.warm import Start, Warmth, early_key, last_modules
+from spore._pytest.warm import Start, Warmth, early_key, last_imports
 from spore._pytest.warm import key as warm_key
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ class Member:
     process: Process
     stats: MachineStats | None = None
     reader: threading.Thread | None = None
+
+    def join(self) -> None:
+        """Waits until all that it says is in the queue; it has ended."""
+        if self.reader is not None:
+            self.reader.join(_JOIN_SECONDS)
 
 
 @dataclass
@@ -74,6 +80,7 @@ class Fleet:
         self.warmth: Warmth | None = None
         self.warm = False  # this run started from a machine of an earlier one
         self.early: early.Early | None = None
+        self._collected_in: float | None = None  # seconds, if that is over
         self._made = 0  # children so far, resets included
         self.phases: list[ForkTimings] = []
         self.resets = 0
@@ -95,6 +102,10 @@ class Fleet:
             if not self.warm:
                 self._boot(start)
         self.timings.boot = watch.seconds
+        if self.early is not None and self.early.has_imports and not self._imports_suit():
+            with _Stopwatch() as watch:
+                self._boot(dataclasses.replace(start, waiting=None))
+            self.timings.boot += watch.seconds
         if self.warmth is not None and not self.warm:
             self.warmth.recording.process = self._process
             self.warmth.recording.boot = watch.seconds
@@ -153,21 +164,63 @@ class Fleet:
             keeps=self.warmth is not None,
             fresh=start.fresh,
         )
-        self.early = early.Early(self._session, plan, self.progress)
-        if start.waiting is not None and self.warmth is not None:
-            self.warmth.recording.early = spore.kept_digest(plan.imported_parts())
+        notes = self.early.notes if self.early is not None else []
+        self.early = early.Early(self._session, plan, self.progress, notes=notes)
+        if plan.imported_parts and self.warmth is not None:
+            self.warmth.recording.early = spore.kept_digest(plan.imported_parts)
             if not start.fresh:
-                self.early.wanted = last_modules(start.label, self.warmth.recording.early)
+                self.early.wanted = last_imports(start.label, self.warmth.recording.early)
         try:
             return self.early.start()
-        except early.CannotBring as error:
+        except early.CannotStartError as error:
             self.early.notes.append(f"the project had to be there at the boot: {error}")
             self.images[-1] = (name, self._build(start.plans[-1]))
             return None
 
+    def _imports_suit(self) -> bool:
+        """Whether pytest got to its fixture point as it would have without early imports.
+
+        If so, what it said until then comes from `next_said`. If not, its machine is no more.
+        """
+        assert self.early is not None
+        started = time.monotonic()
+        ahead: list[Said] = []
+        unsuitable: str | None = None
+        while unsuitable is None:
+            _, said = self._events.get()
+            ahead.append(said)
+            if isinstance(said, Ended):
+                break
+            if isinstance(said, dict) and said["type"] == "collected":
+                self._collected_in = time.monotonic() - started
+            elif isinstance(said, dict) and said["type"] == "fixture_point":
+                unsuitable = str(said.get("unsuitable", ""))
+        if unsuitable == "":
+            self._record(ahead)
+            self._to_repeat.extend(ahead)
+            return True
+        why = unsuitable or "pytest ended before its fixture point"
+        self.progress(f"starting again without early imports: {why}")
+        assert self._parent is not None
+        self._parent.machine.close()
+        self._parent.join()
+        if unsuitable:
+            self.early.distrust(why)
+        self._events = queue.SimpleQueue()
+        self._collected_in = None
+        self.early.close()
+        return False
+
+    def _record(self, said: Iterable[Said]) -> None:
+        if self.warmth is not None:
+            self.warmth.recording.said += [
+                one for one in said if not isinstance(one, (ReachedFixturePoint, Ended))
+            ]
+
     def _build(self, plan: ImagePlan, *, late: bool = False) -> Image:
         self.progress(f"preparing the image of the {plan.name}")
-        arguments = {**plan.arguments, "archive_up_to": early.MOST_BROUGHT if late else 0}
+        most = early.most_brought(self.settings.memory) if late else 0
+        arguments = {**plan.arguments, "archive_up_to": most}
         return spore.build_image(**arguments, progress=self.progress)  # type: ignore[arg-type]
 
     @property
@@ -251,8 +304,7 @@ class Fleet:
         if self._to_repeat:
             return self._to_repeat.popleft()
         _, said = self._events.get()
-        if self.warmth is not None and not isinstance(said, (ReachedFixturePoint, Ended)):
-            self.warmth.recording.said.append(said)
+        self._record([said])
         return said
 
     def next_event_until(self, deadline: float | None) -> tuple[Member, Said] | None:
@@ -303,8 +355,7 @@ class Fleet:
         for member in members:
             member.machine.close()
         for member in members:
-            if member.reader is not None:
-                member.reader.join(_JOIN_SECONDS)
+            member.join()
         self._root = None
         if self._session is not None:
             self._session.close()
@@ -317,9 +368,13 @@ class Fleet:
         """An error ends the run: if it started from a kept machine, the next one shall not."""
         if self.warmth is not None and self.warm:
             self.warmth.distrust(why)
+        if self.early is not None:
+            self.early.distrust(why)
 
     def took_to_collect(self, seconds: float) -> float:
         """The seconds of the collection: of the earlier run that did it, if that was another."""
+        if self._collected_in is not None:
+            seconds = self._collected_in
         if self.warmth is None:
             return seconds
         if not self.warm:

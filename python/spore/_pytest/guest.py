@@ -22,7 +22,7 @@ import pytest
 
 import spore
 from spore._pytest import cache, debug, frames, homecoming, marks, schedule
-from spore._pytest.modules import Recorder
+from spore._pytest.modules import Record, Recorder
 from spore._pytest.points import Point, find_points
 from spore._pytest.reseed import reseed
 
@@ -252,15 +252,15 @@ class GuestPlugin:
         self._config.hook.pytest_spore_fixture_point(
             config=self._config, session=point.node.session
         )
-        modules: list[str] = []
+        record = Record()
         if number == 0:
-            modules = self._recorder.stop(self._config)
+            record = self._recorder.stop(self._config)
             # A collection writes into every object that it looks at, and so makes the memory of all
             # children private. Those that are there now are looked at once, for all.
             gc.collect()
             gc.freeze()
         seconds = time.monotonic() - started
-        self.send("fixture_point", fixtures=ready, seconds=seconds, modules=modules)
+        self.send("fixture_point", fixtures=ready, seconds=seconds, **vars(record))
         self._fork()
 
     def _set_up(self, item: pytest.Item, name: str) -> str | None:

@@ -93,7 +93,7 @@ def configuration(config: pytest.Config) -> list[Path]:
 
 
 def digest_of_conftests(config: pytest.Config, left_out: Collection[str]) -> str:
-    """Of what the project does before its tests are imported: configuration, and every conftest.py.
+    """A digest of the configuration, and of every conftest.py of the project.
 
     `left_out` are the names of directories that are no part of it.
     """
@@ -103,8 +103,11 @@ def digest_of_conftests(config: pytest.Config, left_out: Collection[str]) -> str
         if "conftest.py" in files:
             found.add(Path(directory, "conftest.py"))
     digest = hashlib.sha256()
-    for path in sorted(filter(Path.is_file, found)):
-        content = path.read_bytes()
+    for path in sorted(found):
+        try:
+            content = path.read_bytes()
+        except OSError:  # no image holds it either
+            continue
         digest.update(f"{len(str(path))} {len(content)} ".encode() + os.fsencode(path) + content)
     return digest.hexdigest()
 

@@ -3,16 +3,16 @@
 The controller says first what to import: modules of the environment that the last run imported. The
 machine is captured then, and kept. When the project is there, it says how pytest was called.
 
-What is imported here was imported in that run in the same environment, before anything changed its
-variables; and what warns, prints or fails when it is imported is left for pytest to import.
+What somebody could notice of an import is found by importing in forks: such modules are left for
+pytest to import, and so are those that pytest rewrites, and what would import them.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import runpy
+import signal
 import struct
 import sys
 import tempfile
@@ -23,23 +23,24 @@ from typing import Any, NoReturn
 
 from spore import guest
 from spore._pytest import frames
+from spore._pytest.reseed import reseed
 
 CHANNEL_VARIABLE = "SPORE_CHANNEL_FD"
 COMMAND = "__import__('spore._pytest.waiting', fromlist='_').wait()"
 PYTEST = "import sys; del sys.path[0]; import pytest; sys.exit(pytest.console_main())"
-_MOST_ATTEMPTS = 10
 _LENGTH = struct.Struct("<I")
 
 
 def wait() -> NoReturn:
     """Runs in `python -c`; ends as pytest does."""
     channel = int(os.environ.get(CHANNEL_VARIABLE, 3))
-    modules = harmless(_receive(channel)["modules"])
-    import_all(modules)
+    order = _receive(channel)
+    modules = import_harmless(order["modules"], order["rewritten"])
     data = memoryview(frames.encode({"type": "imported", "modules": modules}))
     while data:
         data = data[os.write(channel, data) :]
     guest.fixture_point()
+    reseed()  # a fresh interpreter would have random numbers of its own
     begin = _receive(channel)
     os.chdir(begin["directory"])
     importlib.invalidate_caches()
@@ -84,64 +85,82 @@ def _read(channel: int, count: int) -> bytes:
     return data
 
 
-def import_all(modules: Sequence[str]) -> None:
-    for name in modules:
-        # Filters that a module adds last as long as those that it adds when pytest imports it.
-        with warnings.catch_warnings(), contextlib.suppress(Exception):
-            importlib.import_module(name)
-
-
-def harmless(modules: Sequence[str]) -> list[str]:
-    """Those of `modules` whose import is not noticed, found by importing them in forks."""
+def import_harmless(modules: Sequence[str], rewritten: Sequence[str] = ()) -> list[str]:
+    """Imports those of `modules` whose import is not noticed, nor brings any of `rewritten`."""
+    imported: list[str] = []
     rest = list(modules)
-    for _ in range(_MOST_ATTEMPTS):
-        good = _try(rest)
-        if good == len(rest):
-            return rest
+    while rest:
+        good = _try(rest, rewritten)
         if good is None:
-            return []
-        del rest[good]
-    good = _try(rest)
-    return rest[:good] if good is not None else []
+            break
+        for name in rest[:good]:
+            importlib.import_module(name)
+        imported += rest[:good]
+        del rest[: good + 1]
+    return imported
 
 
-def _try(modules: Sequence[str]) -> int | None:
+def _try(modules: Sequence[str], rewritten: Sequence[str]) -> int | None:
     """How many of `modules` are imported before the first that is noticed; None: it crashed."""
     readable, writable = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            count = _import_watched(modules)
+            count = _import_watched(modules, frozenset(rewritten))
             os.write(writable, str(count).encode())
         finally:
             os._exit(0)
     os.close(writable)
-    with open(readable, "rb") as answer:
-        text = answer.read()
+    # One read, not until the end: a process that an import left behind may hold the pipe.
+    text = os.read(readable, 64)
+    os.close(readable)
     os.waitpid(child, 0)
     return int(text) if text else None
 
 
-def _import_watched(modules: Sequence[str]) -> int:
+def _import_watched(modules: Sequence[str], rewritten: frozenset[str]) -> int:
+    known = set(sys.modules)
     with tempfile.TemporaryFile() as printed:
         for stream in (1, 2):
             os.dup2(printed.fileno(), stream)
         for count, name in enumerate(modules):
-            variables, threads = dict(os.environ), threading.active_count()
+            before = _noticeable()
             with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always")
+                filters = list(warnings.filters)
                 try:
                     importlib.import_module(name)
                 except BaseException:
                     return count
+                filtered = filters != warnings.filters
             sys.stdout.flush()
             sys.stderr.flush()
-            noticed = (
+            if (
                 warned
+                or filtered
                 or printed.seek(0, os.SEEK_END)
-                or variables != dict(os.environ)
-                or threads != threading.active_count()
-            )
-            if noticed:
+                or before != _noticeable()
+                or any(_is_below(one, rewritten) for one in set(sys.modules) - known)
+            ):
                 return count
     return len(modules)
+
+
+def _noticeable() -> list[object]:
+    """Of the process: what code might find changed by an import."""
+    return [
+        dict(os.environ),
+        list(sys.path),
+        os.getcwd(),
+        threading.active_count(),
+        sys.stdout,
+        sys.stderr,
+        sys.excepthook,
+        [signal.getsignal(number) for number in signal.valid_signals()],
+    ]
+
+
+def _is_below(name: str, packages: frozenset[str]) -> bool:
+    return name in packages or any(
+        name[:at] in packages for at, character in enumerate(name) if character == "."
+    )

@@ -7,7 +7,6 @@ said again in its place.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import time
@@ -18,12 +17,12 @@ from typing import TYPE_CHECKING
 
 import spore
 from spore._pytest import frames
+from spore._pytest.early import Waiting, Wanted
 from spore._pytest.said import Printed, Said
 
 if TYPE_CHECKING:
     from spore import Image, KeptMachine, Spore
     from spore._pytest.base_image import GivenImage
-    from spore._pytest.early import Waiting
     from spore._pytest.environment import ImagePlan
     from spore._pytest.options import Settings
 
@@ -83,13 +82,12 @@ class Recording:
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise frames.FrameError(f"a recording cannot be read: {error!r}") from error
 
-    def modules(self) -> list[str]:
-        """Those that a later run may import early."""
+    def imports(self) -> Wanted:
+        """What a later run may import early."""
         for said in self.said:
             if isinstance(said, dict) and said["type"] == "fixture_point":
-                names = said.get("modules", [])
-                return [name for name in names if isinstance(name, str)]
-        return []
+                return Wanted.read(said)
+        return Wanted()
 
 
 def _to_frame(said: Said) -> frames.Message:
@@ -137,20 +135,19 @@ def early_key(
     return parts
 
 
-def last_modules(label: str, early: str) -> list[str]:
+def last_imports(label: str, early: str) -> Wanted:
     """What the last run of this suite imported, if the early machine `early` suits it."""
-    for one in spore.kept_machines():
-        if one["label"] != label:
-            continue
-        with contextlib.suppress(spore.Error, frames.FrameError):
-            kept = spore.find_kept(one["parts"])
-            if kept is None:
-                continue
+    last = next((one for one in spore.kept_machines() if one["label"] == label), None)
+    try:
+        kept = spore.find_kept(last["parts"]) if last is not None else None
+        if kept is not None:
             recording = Recording.decode(kept.notes)
             kept.close()
             if recording.early == early:
-                return recording.modules()
-    return []
+                return recording.imports()
+    except (spore.Error, frames.FrameError):
+        pass  # a run that finds it damaged, and wants it, says so
+    return Wanted()
 
 
 def label_of(root: Path) -> str:
