@@ -190,14 +190,34 @@ def test_what_a_guest_says_of_its_modules_is_checked(value: object) -> None:
     assert early.Wanted.read({"type": "fixture_point", "modules": value}) == early.Wanted([], [])
     asked = frames.encode({"type": "imported", "process": 1, "modules": [], "asked": value})
     notes = early._Notes.read(asked)
-    assert notes is not None
-    assert notes.asked == set()
+    assert notes == early._Notes(1, frozenset(), frozenset())
 
 
 def test_notes_that_are_none_are_refused() -> None:
     whole = frames.encode({"type": "imported", "process": 7, "modules": ["a"], "asked": ["a"]})
-    assert early._Notes.read(whole) == early._Notes(7, 1, {"a"})
+    assert early._Notes.read(whole) == early._Notes(7, frozenset({"a"}), frozenset({"a"}))
     for data in (b"", whole[:-1], whole * 2, frames.encode({"type": "imported"})):
         assert early._Notes.read(data) is None
-    odd = {"type": "imported", "process": [], "modules": 5, "asked": ["a"]}
+    odd = {"type": "imported", "process": [], "modules": ["a"], "asked": ["a"]}
     assert early._Notes.read(frames.encode(odd)) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({}, ""),
+        ({"unsuitable": "", "rewritten": ["other"]}, ""),
+        ({"unsuitable": "variables change"}, "variables change"),
+        (
+            {"unsuitable": "", "rewritten": ["other", "plugin"]},
+            "pytest rewrites plugin in this run",
+        ),
+        ({"unsuitable": 5, "rewritten": {"plugin": 1}}, "5"),
+    ],
+)
+def test_a_run_that_should_not_have_had_the_imports_is_known(
+    said: dict[str, Any], why: str
+) -> None:
+    nothing: Any = None
+    started = early.Early(nothing, nothing, print, imported=frozenset({"plugin", "library"}))
+    assert started.unsuitable({"type": "fixture_point", **said}) == why

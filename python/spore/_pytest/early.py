@@ -109,7 +109,7 @@ class Early:
     progress: Callable[[str], None]
     wanted: Wanted = field(default_factory=Wanted)
     came_from: str = ""  # a kept machine, for people
-    has_imports: bool = False  # pytest goes on in an interpreter that waited
+    imported: frozenset[str] = frozenset()  # by the interpreter in which pytest goes on
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -128,7 +128,7 @@ class Early:
                 machine.close()
                 raise
         except CannotStartError:
-            self.came_from = ""
+            self._forget()
             raise
         except (spore.Error, OSError, frames.FrameError) as error:
             self.distrust(str(error))
@@ -140,16 +140,25 @@ class Early:
             return machine.exec(list(self.plan.argv), env=environment, channel=True)
         assert self.plan.waiting is not None
         waits.write_channel(frames.encode(self.plan.waiting.begin))
-        self.has_imports = True
         return waits
+
+    def unsuitable(self, message: frames.Message) -> str:
+        """Why pytest, by its word at the fixture point, should not have found these imports."""
+        told = str(message.get("unsuitable", ""))
+        both = self.imported.intersection(_texts(message.get("rewritten")))
+        return told or (f"pytest rewrites {min(both)} in this run" if both else "")
 
     def distrust(self, why: str) -> None:
         """What this run came from, or made, is of no use to others."""
         if self._parts:
             self._remove(self._parts, why)
+        self._made.clear()
+        self._forget()
+
+    def _forget(self) -> None:
         self._parts = {}
         self.came_from = ""
-        self._made.clear()
+        self.imported = frozenset()
 
     def _with_imports(self) -> tuple[Machine, Process | None]:
         """A machine with an interpreter that waits; without one, if it is not known what for."""
@@ -160,8 +169,9 @@ class Early:
             if notes is not None and set(self.wanted.modules) <= notes.asked:
                 machine = self._load(kept, parts)
                 if machine is not None:
-                    count = notes.count
+                    count = len(notes.modules)
                     self.came_from = f"an interpreter with {count} modules imported"
+                    self.imported = notes.modules
                     return machine, machine.process(notes.process)
             kept.close()
         machine = self._booted()
@@ -182,8 +192,13 @@ class Early:
             self.notes.append(f"modules were not imported before the project came: {why}")
             return None
         captured = machine.capture(keep_running=True)
-        imported = [name for name in asked if name in modules]
-        notes = {"type": "imported", "process": process.id, "modules": imported, "asked": asked}
+        self.imported = modules.intersection(asked)
+        notes = {
+            "type": "imported",
+            "process": process.id,
+            "modules": sorted(self.imported),
+            "asked": asked,
+        }
         parts = self.plan.imported_parts
         self._made.append(("modules imported", parts, frames.encode(notes), captured))
         process.release_fixture_point()
@@ -271,39 +286,39 @@ class _Notes:
     """Of a machine with modules imported."""
 
     process: int
-    count: int
-    asked: set[str]
+    modules: frozenset[str]
+    asked: frozenset[str]
 
     @staticmethod
     def read(data: bytes) -> _Notes | None:
         try:
             (notes,) = frames.Decoder().feed(data)
-            asked = set(_texts(notes["asked"]))
-            return _Notes(int(notes["process"]), len(notes["modules"]), asked)
+            modules, asked = (frozenset(_texts(notes[name])) for name in ("modules", "asked"))
+            return _Notes(int(notes["process"]), modules, asked)
         except (frames.FrameError, LookupError, TypeError, ValueError):
             return None
 
 
-def _await_imports(process: Process) -> tuple[str, set[str]]:
+def _await_imports(process: Process) -> tuple[str, frozenset[str]]:
     """Why nothing was imported, or what was."""
-    modules: set[str] | None = None
+    modules: frozenset[str] | None = None
     waits = False
     decoder = frames.Decoder()
     until = time.monotonic() + _IMPORT_SECONDS
     while modules is None or not waits:
         event = process.next_event(max(0.0, until - time.monotonic()))
         if event is None:
-            return f"it took more than {_IMPORT_SECONDS:.0f} s", set()
+            return f"it took more than {_IMPORT_SECONDS:.0f} s", frozenset()
         try:
             for said in translate(event, decoder):
                 if isinstance(said, dict):
-                    modules = set(_texts(said.get("modules")))
+                    modules = frozenset(_texts(said.get("modules")))
                 elif isinstance(said, ReachedFixturePoint):
                     waits = True
                 elif isinstance(said, Ended):
-                    return said.reason, set()
+                    return said.reason, frozenset()
         except frames.FrameError as error:
-            return str(error), set()
+            return str(error), frozenset()
     return "", modules
 
 

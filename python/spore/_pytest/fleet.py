@@ -102,13 +102,13 @@ class Fleet:
             if not self.warm:
                 self._boot(start)
         self.timings.boot = watch.seconds
-        if self.early is not None and self.early.has_imports and not self._imports_suit():
+        if self.early is not None and self.early.imported and not self._imports_suit():
             with _Stopwatch() as watch:
                 self._boot(dataclasses.replace(start, waiting=None))
             self.timings.boot += watch.seconds
         if self.warmth is not None and not self.warm:
             self.warmth.recording.process = self._process
-            self.warmth.recording.boot = watch.seconds
+            self.warmth.recording.boot = self.timings.boot
 
     def _resume(self, start: Start) -> bool:
         """Loads the machine of an earlier run that was made of the same things, if there is one."""
@@ -194,7 +194,7 @@ class Fleet:
             if isinstance(said, dict) and said["type"] == "collected":
                 self._collected_in = time.monotonic() - started
             elif isinstance(said, dict) and said["type"] == "fixture_point":
-                unsuitable = str(said.get("unsuitable", ""))
+                unsuitable = self.early.unsuitable(said)
         if unsuitable == "":
             self._record(ahead)
             self._to_repeat.extend(ahead)
