@@ -11,7 +11,6 @@
 #include <chrono>
 #include <limits>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,8 +54,8 @@ class Stream {
     archive_write_open(archive_.get(), &fd_, nullptr, write_out, nullptr);
   }
 
-  // nullopt: nothing more can be written.
-  std::optional<Result<void>> add(const std::string& path, const TreeEntry& entry) {
+  // False: nothing more can be written.
+  Result<bool> add(const std::string& path, const TreeEntry& entry) {
     const bool file = S_ISREG(entry.status.st_mode);
     const std::unique_ptr<archive_entry, void (*)(archive_entry*)> header(archive_entry_new(),
                                                                           archive_entry_free);
@@ -76,15 +75,15 @@ class Stream {
       archive_entry_set_symlink(header.get(), entry.link.c_str());
     }
     if (archive_write_header(archive_.get(), header.get()) != ARCHIVE_OK) {
-      return std::nullopt;
+      return false;
     }
     ++files_;
     report();
     if (!file) {
-      return Result<void>{};
+      return true;
     }
     if (entry.content) {
-      return write(*entry.content) ? std::optional(Result<void>{}) : std::nullopt;
+      return write(*entry.content);
     }
     return add_content(entry);
   }
@@ -103,15 +102,14 @@ class Stream {
                                 static_cast<la_ssize_t>(bytes.size());
   }
 
-  std::optional<Result<void>> add_content(const TreeEntry& entry) {
+  Result<bool> add_content(const TreeEntry& entry) {
     const auto changed = [&] {
-      return Result<void>(
-          fail(ErrorCode::kInternal,
-               fmt::format("pack {}: it changed while it was packed; try again", entry.source)));
+      return fail(ErrorCode::kInternal,
+                  fmt::format("pack {}: it changed while it was packed; try again", entry.source));
     };
     auto fd = open_to_read(entry.source);
     if (!fd) {
-      return Result<void>(fail(fd.error().with_context("pack a file")));
+      return fail(fd.error().with_context("pack a file"));
     }
     auto left = static_cast<std::uint64_t>(entry.status.st_size);
     while (left > 0) {
@@ -121,14 +119,13 @@ class Stream {
         continue;
       }
       if (count < 0) {
-        return Result<void>(
-            fail(Error::from_errno(errno, fmt::format("pack {}: read it", entry.source))));
+        return fail(Error::from_errno(errno, fmt::format("pack {}: read it", entry.source)));
       }
       if (count == 0) {
         return changed();
       }
       if (!write({block_.data(), static_cast<std::size_t>(count)})) {
-        return std::nullopt;
+        return false;
       }
       left -= static_cast<std::uint64_t>(count);
       report();
@@ -139,7 +136,7 @@ class Stream {
         now.st_mtim.tv_nsec != entry.status.st_mtim.tv_nsec) {
       return changed();
     }
-    return Result<void>{};
+    return true;
   }
 
   void report() {
@@ -168,11 +165,10 @@ Result<int> stream_archive(const Tree& tree, int output,
     if (path.empty()) {
       continue;
     }
-    const auto added = stream.add(path, entry);
+    SPORE_ASSIGN(const bool added, stream.add(path, entry));
     if (!added) {
       return stream.error_number();
     }
-    SPORE_TRY(*added);
   }
   return stream.finish() ? 0 : stream.error_number();
 }
