@@ -90,11 +90,10 @@ class Plan:
         """The key of a machine with modules imported; empty if there cannot be one."""
         if self.waiting is None or not self.keeps:
             return {}
-        variables = json.dumps(dict(self.environment), sort_keys=True)
         return {
             **self.parts,
-            "the interpreter": _digest(json.dumps(list(self.waiting.argv))),
-            "the environment variables": _digest(variables),
+            "the interpreter": digest(list(self.waiting.argv)),
+            "the environment variables": digest(dict(self.environment)),
             "configuration and conftest files": self.waiting.conftests(),
             "the day": time.strftime("%Y-%m-%d"),
         }
@@ -263,16 +262,9 @@ class Early:
     def keep(self) -> None:
         """Keeps what was made, for other runs."""
         for what, parts, notes, captured in self._made:
-            started = time.monotonic()
-            try:
-                kept = spore.keep(captured, f"{self.plan.label}, {what}", parts, notes)
-            except spore.Error as error:
-                self.notes.append(f"the machine ({what}) is not kept for other runs: {error}")
-                continue
-            self.notes.append(
-                f"the machine ({what}) is kept for other runs: {kept['bytes'] / _MIB:.0f} MiB,"
-                f" in {time.monotonic() - started:.2f} s"
-            )
+            label = f"{self.plan.label}, {what}"
+            told = keep_noted(captured, label, parts, notes, f" ({what})", "other runs")
+            self.notes.append(told)
 
     def close(self) -> None:
         """Lets go of what is kept; machines that came from it have ended."""
@@ -322,5 +314,20 @@ def _await_imports(process: Process) -> tuple[str, frozenset[str]]:
     return "", modules
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def digest(value: object) -> str:
+    """Of what JSON knows, for a key."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def keep_noted(
+    captured: Spore, label: str, parts: Mapping[str, str], notes: bytes, what: str, whom: str
+) -> str:
+    """Keeps a machine; what to tell of that."""
+    started = time.monotonic()
+    try:
+        kept = spore.keep(captured, label, parts, notes)
+    except spore.Error as error:
+        return f"the machine{what} is not kept for {whom}: {error}"
+    size = f"{kept['bytes'] / _MIB:.0f} MiB"
+    seconds = time.monotonic() - started
+    return f"the machine{what} is kept for {whom}: {size}, in {seconds:.2f} s"

@@ -7,8 +7,6 @@ said again in its place.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import spore
 from spore._pytest import frames
-from spore._pytest.early import Waiting, Wanted
+from spore._pytest.early import Waiting, Wanted, digest, keep_noted
 from spore._pytest.said import Printed, Said
 
 if TYPE_CHECKING:
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
     from spore._pytest.options import Settings
 
 _MOST_NAMED = 4  # changes that a person is told of
-_MIB = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -114,10 +111,10 @@ def key(
 ) -> dict[str, str]:
     """All that makes a machine what it is at its fixture point, by names for people."""
     parts = early_key(settings, engine, images)
-    parts["the command line"] = _digest(list(start.argv))
+    parts["the command line"] = digest(list(start.argv))
     for name, value in start.environment.items():
-        parts[f"the environment variable {_text(name)}"] = _digest(value)
-    parts["pytest's cache"] = _digest(start.welcome["cache"])
+        parts[f"the environment variable {_text(name)}"] = digest(value)
+    parts["pytest's cache"] = digest(start.welcome["cache"])
     parts["colors"] = str(start.welcome["color"])
     # What a fixture, or a module, took for today.
     parts["the day"] = time.strftime("%Y-%m-%d")
@@ -160,10 +157,6 @@ def _text(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
 @dataclass
 class Warmth:
     """Where a run starts, and what it leaves to the next."""
@@ -195,15 +188,13 @@ class Warmth:
 
     def keep(self, captured: Spore) -> None:
         """Keeps the machine of this run."""
-        started = time.monotonic()
         try:
-            kept = spore.keep(captured, self.label, self.parts, self.recording.encode())
-        except (spore.Error, frames.FrameError) as error:
+            recorded = self.recording.encode()
+        except frames.FrameError as error:
             self.notes.append(f"the machine is not kept for the next run: {error}")
             return
-        seconds = time.monotonic() - started
-        size = f"{kept['bytes'] / _MIB:.0f} MiB"
-        self.notes.append(f"the machine is kept for the next run: {size}, in {seconds:.2f} s")
+        told = keep_noted(captured, self.label, self.parts, recorded, "", "the next run")
+        self.notes.append(told)
 
     def close(self) -> None:
         if self.kept is not None:
