@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "agent/boot.h"
+#include "nest_init/heartbeat.h"
 #include "nest_init/port.h"
 #include "nest_init/setup.h"
 
@@ -147,6 +148,7 @@ int main() {
   using namespace spore::nest_init;
   mount_early();
   const Settings settings = read_settings();
+  start_heartbeats();
   leave_cpu_0();
   auto devices = spore::agent::DeviceWaiter::create();
   if (!devices) {

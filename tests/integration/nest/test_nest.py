@@ -185,6 +185,33 @@ def test_an_interrupted_start_leaves_nothing(own_nest, number):
     assert own_nest.run("stop").returncode == 0
 
 
+_WAKE_UPS = """
+import os, re, sys, time
+
+def beats():
+    found = {}
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            status = open(f"/proc/{pid}/status").read()
+            if os.sched_getscheduler(int(pid)) == os.SCHED_FIFO and "PPid:\\t1\\n" in status:
+                [cpu] = os.sched_getaffinity(int(pid))
+                found[cpu] = int(re.search(r"^voluntary_ctxt_switches:\\s*(\\d+)", status, re.M)[1])
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return found
+
+before = beats()
+assert sorted(before) == list(range(os.cpu_count())), before
+while any(count == before[cpu] for cpu, count in beats().items()):
+    time.sleep(0.1)
+"""
+
+
+def test_every_cpu_is_woken_again_and_again(nest):
+    done = nest.exec(sys.executable, "-c", _WAKE_UPS)
+    assert done.returncode == 0, done.stderr
+
+
 def test_powers_itself_off_when_idle(short_lived_nest):
     assert short_lived_nest.exec("echo", "up").stdout == b"up\n"
     answer = status(short_lived_nest)
