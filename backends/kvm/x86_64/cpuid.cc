@@ -28,11 +28,12 @@ constexpr std::uint32_t kExtended1EcxSvm = bit(2);
 constexpr std::uint32_t kExtended1EcxCmpLegacy = bit(1);
 constexpr std::uint32_t kExtended1EcxTopology = bit(22);
 
-// The paravirtual features whose state lies wholly in MSRs and guest memory.
+// The paravirtual features whose state lies wholly in MSRs and guest memory. (KVM looks at every
+// exit whether the guest has taken note of the end of an interrupt, PV_EOI, and forgets it then.)
 constexpr std::uint32_t kParavirtualFeatures =
     bit(KVM_FEATURE_CLOCKSOURCE) | bit(KVM_FEATURE_NOP_IO_DELAY) | bit(KVM_FEATURE_CLOCKSOURCE2) |
-    bit(KVM_FEATURE_PV_UNHALT) | bit(KVM_FEATURE_PV_TLB_FLUSH) | bit(KVM_FEATURE_PV_SEND_IPI) |
-    bit(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT);
+    bit(KVM_FEATURE_PV_EOI) | bit(KVM_FEATURE_PV_UNHALT) | bit(KVM_FEATURE_PV_TLB_FLUSH) |
+    bit(KVM_FEATURE_PV_SEND_IPI) | bit(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT);
 
 void adapt_leaf(kvm_cpuid_entry2& entry, const KvmSystem& system, std::uint32_t index,
                 std::uint32_t count) {
