@@ -17,7 +17,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr milliseconds kInterval{250};
+constexpr milliseconds kInterval{500};
 // A busy host delays the emulator by less; what comes later was lost, and the console says so.
 constexpr milliseconds kLost{5'000};
 

@@ -6,7 +6,7 @@
 
 namespace spore::nest_init {
 
-// Starts a process on each CPU that wakes the one on the next CPU four times a second: the wake-up
+// Starts a process on each CPU that wakes the one on the next CPU twice a second: the wake-up
 // is an interrupt, and brings the one that waits. They live as long as the machine.
 void start_heartbeats();
 
