@@ -6,6 +6,7 @@ Performance is stated as ratios: machines differ and are noisy, ratios of one ru
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -18,6 +19,7 @@ from pathlib import Path
 import disks
 import resets
 import spore
+import workers
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = ROOT / "build" / "bin"
@@ -262,6 +264,42 @@ def disk() -> list[Row]:
     return rows
 
 
+def beside_xdist() -> list[Row]:
+    """The pytest plugin and pytest-xdist, both inside the nest."""
+    try:
+        got = workers.measure(BIN / "spore")
+    except workers.SuiteError as error:
+        print(f"not measured beside pytest-xdist: {error}", file=sys.stderr)
+        return []
+
+    def ratio(ours: float, theirs: float, name: str, limit: float) -> Row:
+        return at_most(name, "nest", ours / theirs, "x", limit)
+
+    many, fixture = "5,000 tests", "10 s session fixture"
+    four, four_xdist = got.many_four, got.many_four_xdist
+    return [
+        Row(f"{many}, 4 children", "nest", four.wall, "s"),
+        Row(f"{many}, pytest -n 4", "nest", four_xdist.wall, "s"),
+        ratio(four.wall, four_xdist.wall, f"{many}, 4 children / -n 4, wall", 0.7),
+        ratio(four.cpu, four_xdist.cpu, f"{many}, 4 children / -n 4, CPU", 0.5),
+        ratio(got.many_two.wall, got.many_two_xdist.wall, f"{many}, 2 children / -n 2", 1.15),
+        ratio(got.many_two_warm.wall, got.many_two_xdist.wall, "  the same, warm start", 0.7),
+        ratio(got.fixture.wall, got.fixture_xdist.wall, f"{fixture}, 8 / -n 8, wall", 0.5),
+        ratio(got.fixture.cpu, got.fixture_xdist.cpu, f"{fixture}, 8 / -n 8, CPU", 0.25),
+        at_least(
+            f"{fixture}, plain / warm start, one test",
+            "nest",
+            got.first_plain.wall / got.first_warm.wall,
+            "x",
+            10,
+        ),
+        Row("one test, changed project / cold", "nest", got.changed.wall / got.cold.wall, "x"),
+        Row("short test, 2 children", "nest", got.short * 1e3, "ms"),
+        Row("short test, pytest -n 2", "nest", got.short_xdist * 1e3, "ms"),
+        ratio(got.short, got.short_xdist, "short test, 2 children / -n 2", 1.2),
+    ]
+
+
 def qemu_restores() -> list[float]:
     kernels = sorted(Path("/boot").glob("vmlinuz-*"), key=lambda path: path.stat().st_mtime)
     script = [
@@ -293,10 +331,24 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+PARTS = {
+    "native": native,
+    "resets": native_resets,
+    "disk": disk,
+    "nest": nest,
+    "xdist": beside_xdist,
+}
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="./dev bench")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all")
+    parts = parser.parse_args().parts or list(PARTS)
+    if unknown := [part for part in parts if part not in PARTS]:
+        parser.error(f"there is no part {unknown[0]!r}, only {', '.join(PARTS)}")
     os.environ.setdefault("SPORE_BIN", str(BIN / "spore"))
     print(f"{platform.platform()}, {os.cpu_count()} CPUs")
-    rows = native() + native_resets() + disk() + nest()
+    rows = [row for part in parts for row in PARTS[part]()]
     print(table(rows))
     written = ROOT / "build" / "bench.json"
     partial = written.with_suffix(".partial")
