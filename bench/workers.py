@@ -152,8 +152,6 @@ class Measured:
     fixture_xdist: Cost
     first_warm: Cost
     first_plain: Cost
-    cold: Cost  # a run of one test with heavy imports
-    changed: Cost  # the same, when its project is another one than in the runs before
     short: float  # seconds for a test
     short_xdist: float
 
@@ -176,11 +174,6 @@ def measure(program: Path, *, many: int = 5000, seconds: int = 10, short: int = 
             nest.write(_FIXTURE % (seconds, 1))
             nest.ours(1)
             first_warm, first_plain = nest.ours(1), nest.run()
-            nest.write(_HEAVY % 1)
-            cold = nest.ours(1, "--spore-fresh")
-            for count in (2, 3):  # the first of them imports what the second finds imported
-                nest.write(_HEAVY % count)
-                changed = nest.ours(1)
     return Measured(
         four,
         four_xdist,
@@ -191,8 +184,6 @@ def measure(program: Path, *, many: int = 5000, seconds: int = 10, short: int = 
         fixture_xdist,
         first_warm,
         first_plain,
-        cold,
-        changed,
         (all_of_them.wall - one.wall) / (short - 1),
         (all_xdist.wall - one_xdist.wall) / (short - 1),
     )
