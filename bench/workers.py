@@ -120,17 +120,24 @@ class Nest:
         return done.stdout
 
     def __enter__(self) -> Nest:
-        with tempfile.NamedTemporaryFile(suffix=".tar") as archive:
-            subprocess.run(["tar", "-cPf", archive.name, *_READ], check=True)
-            self._sh(f"mkdir -p {_COPIES} && tar -xf {archive.name} -C {_COPIES}")
-        for place in _READ:
-            self._sh(f"mount --bind {_COPIES}{place} {place}")
+        self._stop()  # it may hold the copies of a run that was killed
+        try:
+            with tempfile.NamedTemporaryFile(suffix=".tar") as archive:
+                subprocess.run(["tar", "-cPf", archive.name, *_READ], check=True)
+                self._sh(f"mkdir -p {_COPIES} && tar -xf {archive.name} -C {_COPIES}")
+            for place in _READ:
+                self._sh(f"mount --bind {_COPIES}{place} {place}")
+        except BaseException:
+            self._stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        for place in _READ:
-            self._sh(f"umount -l {place}")
-        self._sh(f"rm -rf {_COPIES}")
+        self._stop()
+
+    def _stop(self) -> None:
+        """Nobody else is to see copies that do not change with this host's files."""
+        subprocess.run([self._program, "nest", "stop"], check=True, stdout=subprocess.DEVNULL)
 
     def ours(self, children: int, *arguments: str) -> Cost:
         return self.run(f"--spore-fork={children}", *_OURS, *arguments)
