@@ -89,8 +89,7 @@ def test_a_segmentation_fault_tells_where(pytester: pytest.Pytester, forked: Run
         def test_segfault(): crash_here()
         def test_after(): pass
     """)
-    # One child: the double cannot know which of two that live wrote to the pipe that they share.
-    result = forked(fork="--spore-fork=1")
+    result = forked()
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         [

@@ -197,25 +197,21 @@ class World:
         self.first = Zygote(control)
         self.children = {}  # by process id; of the listening thread
         streams = {
-            ours.fileno(): "channel",
-            self.popen.stdout.fileno(): "stdout",
-            self.popen.stderr.fileno(): "stderr",
+            ours.fileno(): ("channel", self.process),
+            self.popen.stdout.fileno(): ("stdout", self.process),
+            self.popen.stderr.fileno(): ("stderr", self.process),
         }
         threading.Thread(target=self._listen, args=(streams,), daemon=True).start()
 
     def _listen(self, streams):
-        """Reads control messages in their order with the output written before each.
-
-        The children print into the pipes of the process that they are forks of; what is found there
-        when one of them has ended is taken for that one's.
-        """
+        """Reads control messages in their order with the output written before each."""
         owners = {self.first.control: None}  # the child whose control it is
         while self.first.control in owners:
             select.select([*owners, *streams], [], [])
             # Looked at first: what comes into a pipe later was not written before this message.
             told = select.select([*owners], [], [], 0)[0]
             if not told:
-                self._drain(streams, self._taker())
+                self._drain(streams)
                 continue
             control = told[0]
             try:
@@ -225,41 +221,43 @@ class World:
             owner = owners[control] if data else owners.pop(control)
             message = json.loads(data) if data else {}
             if "forked" in message:
-                # Known from here on: it may have printed already, and may end at once.
+                # Known from here on: it may end at once.
                 zygote = owner.zygote if owner is not None else self.first
                 born = zygote.bear(message["forked"])
                 self.children[message["forked"]] = born
                 owners[born.zygote.control] = born
+                for stream, descriptor in born.outputs.items():
+                    streams[descriptor] = (stream, born._process)
             child = self.children.get(message.get("exited"))
-            self._drain(streams, child._process if child is not None else self._taker())
+            self._drain(streams)
             if "at" in message:
                 (owner._process if owner is not None else self.process)._queue.put(AtFixturePoint())
             elif child is not None:
                 del self.children[message["exited"]]
+                for descriptor in child.outputs.values():  # a process that it left may hold them
+                    if streams.pop(descriptor, None) is not None:
+                        os.close(descriptor)
                 child._exited(message["status"])
         self.popen.wait()
         code = self.popen.returncode
         if not self.captured:
-            self._drain(streams, self.process)
+            self._drain(streams)
             self.process._end(Exited(max(code, 0), max(-code, 0)))
 
-    def _taker(self):
-        children = list(self.children.values())
-        talking = [child for child in children if child.talks]
-        return (talking + children)[0]._process if children else self.process
-
-    @staticmethod
-    def _drain(streams, process):
+    def _drain(self, streams):
         while ready := select.select([*streams], [], [], 0)[0]:
             for descriptor in ready:
                 try:
                     data = os.read(descriptor, 65536)
                 except ConnectionResetError:
                     data = b""
+                stream, process = streams[descriptor]
                 if data:
-                    process._queue.put(Output(streams[descriptor], data))
+                    process._queue.put(Output(stream, data))
                 else:
                     del streams[descriptor]
+                    if process is not self.process:
+                        os.close(descriptor)
 
 
 class Zygote:
@@ -273,19 +271,22 @@ class Zygote:
     def fork(self, parameters):
         ours, theirs = socket.socketpair()
         control, guest_control = _control_pair()
+        stdout, guest_stdout = os.pipe()
+        stderr, guest_stderr = os.pipe()
         process = Process(ours)
         process._pump("channel", ours.fileno())
-        self._unborn.put((process, control, bool(parameters.user)))
+        self._unborn.put((process, control, {"stdout": stdout, "stderr": stderr}))
         with theirs, guest_control:
             message = json.dumps(vars(parameters)).encode()
-            descriptors = [theirs.fileno(), guest_control.fileno()]
+            descriptors = [theirs.fileno(), guest_control.fileno(), guest_stdout, guest_stderr]
             socket.send_fds(self.control, [message], descriptors)
+        os.close(guest_stdout)
+        os.close(guest_stderr)
         return self._born.get(timeout=30)
 
     def bear(self, pid):
-        process, control, talks = self._unborn.get_nowait()
-        child = ChildMachine(pid, process, Zygote(control))
-        child.talks = talks
+        process, control, outputs = self._unborn.get_nowait()
+        child = ChildMachine(pid, process, Zygote(control), outputs)
         self._born.put(child)
         return child
 
@@ -296,12 +297,12 @@ def _control_pair():
 
 class ChildMachine:
     fork_timings = ForkTimings()
-    talks = False  # what is printed is taken for its
 
-    def __init__(self, pid, process, zygote):
+    def __init__(self, pid, process, zygote, outputs):
         self._pid = pid
         self._process = process
         self.zygote = zygote
+        self.outputs = outputs  # where what it prints is read, by stream
         process.signal = lambda number: os.kill(pid, number)
         process.release_fixture_point = lambda: zygote.control.send(RELEASE)
         self._closed = False
@@ -416,6 +417,19 @@ def _take_own_files():
                 os.lseek(descriptor, position, os.SEEK_SET)
 
 
+def _print_into(*outputs):
+    """Puts pipes in the place of standard output and error, and of all copies of them."""
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(outputs[_outputs.index(_file(int(name)))], int(name), int(name) < 3)
+    _outputs[:] = [_file(descriptor) for descriptor in outputs]
+
+
+def _file(descriptor):
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
+
+
 def _guest_fixture_point():
     try:
         return _wait_at_fixture_point()
@@ -436,7 +450,7 @@ def _wait_at_fixture_point():
                 _, status = os.waitpid(pid, 0)
                 control.send(json.dumps({"exited": pid, "status": status}).encode())
                 continue
-            data, descriptors, _, _ = socket.recv_fds(control, 65536, 2)
+            data, descriptors, _, _ = socket.recv_fds(control, 65536, 4)
             if not data:
                 os._exit(0)
             if data == RELEASE:
@@ -444,7 +458,9 @@ def _wait_at_fixture_point():
             pid = os.fork()
             if pid == 0:
                 os.dup2(descriptors[0], int(os.environ[CHANNEL]), inheritable=False)
-                os.close(descriptors[0])
+                _print_into(*descriptors[2:])
+                for one in (descriptors[0], *descriptors[2:]):
+                    os.close(one)
                 os.set_inheritable(descriptors[1], False)
                 control.close()
                 _take_own_files()
@@ -472,6 +488,7 @@ def pytest_configure(config):
 
 if CONTROL in os.environ:
     _controls = [socket.socket(fileno=int(os.environ[CONTROL]))]  # those of the processes above too
+    _outputs = [_file(1), _file(2)]  # which files standard output and error are
     spore.fixture_point = _guest_fixture_point
 else:
     core = types.ModuleType("spore._core")
