@@ -13,6 +13,10 @@
 namespace spore::virtio {
 namespace {
 
+// Of a queue, the part that held back buffers may take up: a driver that uses several descriptors
+// for each has most of its room nevertheless.
+constexpr std::uint32_t kHeldFraction = 8;
+
 // Ring indexes are written by one side while the other reads them. Alignment is guaranteed by
 // validate() together with page-aligned RAM.
 std::atomic_ref<std::uint16_t> ring_index(std::span<std::byte> ring, std::size_t offset) {
@@ -175,6 +179,7 @@ void VirtQueue::attach(bool event_index) noexcept {
   event_index_ = event_index;
   seen_index_ = state_.next_available;
   segments_.reserve(state_.size);
+  holds_back_ = false;
 }
 
 void VirtQueue::detach() noexcept {
@@ -279,12 +284,28 @@ void VirtQueue::complete(std::uint16_t head, std::uint32_t written) noexcept {
   const std::size_t slot = state_.next_used & (state_.size - 1);
   std::memcpy(used_.data() + kUsedRing + sizeof(element) * slot, &element, sizeof(element));
   ++state_.next_used;
+  if (!holds_back_) {
+    publish();
+  }
+}
+
+void VirtQueue::publish() noexcept {
   ring_index(used_, kUsedIndex).store(state_.next_used, std::memory_order_release);
 }
 
 void VirtQueue::signal() {
-  if (!attached() || state_.signalled == state_.next_used) {
+  const auto untold = static_cast<std::uint16_t>(state_.next_used - state_.signalled);
+  if (!holds_back_ || untold >= state_.size / kHeldFraction) {
+    give_back();
+  }
+}
+
+void VirtQueue::give_back() {
+  if (!has_untold()) {
     return;
+  }
+  if (holds_back_) {
+    publish();
   }
   const std::uint16_t before = std::exchange(state_.signalled, state_.next_used);
   std::atomic_thread_fence(std::memory_order_seq_cst);

@@ -135,6 +135,17 @@ class VirtQueue {
   // Tells the driver about the buffers used since the last call, if it wants to know.
   void signal();
 
+  // From now on used buffers are kept from the driver until there are many of them, or give_back()
+  // is called: for a queue whose driver waits for nothing but room in it. An interrupt for each
+  // would be three exits of the guest, which learns nothing by it.
+  void hold_back() noexcept { holds_back_ = true; }
+  void give_back();
+
+  // Whether there are buffers that the driver was not told about.
+  [[nodiscard]] bool has_untold() const noexcept {
+    return attached() && state_.signalled != state_.next_used;
+  }
+
   [[nodiscard]] std::uint64_t dropped_chains() const noexcept { return dropped_; }
 
  private:
@@ -142,6 +153,7 @@ class VirtQueue {
   [[nodiscard]] bool available();
   [[nodiscard]] bool walk(std::uint16_t head, DescriptorChain& chain);
   void complete(std::uint16_t head, std::uint32_t written) noexcept;
+  void publish() noexcept;
   void break_ring();
 
   QueueState& state_;
@@ -150,6 +162,7 @@ class VirtQueue {
   std::uint16_t max_size_;
   bool event_index_ = false;
   bool chain_out_ = false;
+  bool holds_back_ = false;
   std::uint16_t seen_index_ = 0;  // the driver's index when it was last read
   std::span<std::byte> descriptors_;
   std::span<std::byte> available_;

@@ -112,6 +112,7 @@ void VsockDevice::read_config(std::uint64_t offset, std::span<std::byte> data) c
 void VsockDevice::activate(std::uint64_t features, std::span<VirtQueue> queues) {
   static_cast<void>(features);
   queues_ = queues;
+  queues_[kVsockTxQueue].hold_back();
 }
 
 void VsockDevice::on_notify(std::uint16_t queue) {
@@ -368,6 +369,9 @@ void VsockDevice::flush() {
     ready_.pop_front();
     connection.queued = false;
     want_to_send(connection);
+  }
+  if (queues_[kVsockRxQueue].has_untold()) {
+    queues_[kVsockTxQueue].give_back();  // one interrupt tells of both
   }
   queues_[kVsockRxQueue].signal();
 }

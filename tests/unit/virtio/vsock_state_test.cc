@@ -15,7 +15,8 @@ TEST_F(VsockTest, ConnectionsSurviveAForkExactly) {
   EXPECT_EQ(only_packet().payload.size(), 100U);
   vsock_.send(kId, std::string(kRxBuffer, 'q'));
   EXPECT_EQ(only_packet().payload.size(), kRxBuffer);
-  vsock_.send(kId, "waiting");  // no buffer left
+  vsock_.send(kId, "waiting");             // no buffer left
+  transmit(header(kVsockOpCreditUpdate));  // given back by the fork only
 
   const VsockState saved = testing::through_cbor(vsock_.state());
   const MmioTransportState saved_transport = machine_.transport->state();
@@ -40,6 +41,7 @@ TEST_F(VsockTest, ConnectionsSurviveAForkExactly) {
   const Packet packet = only_packet();
   EXPECT_EQ(packet.payload, "waiting!");
   EXPECT_EQ(packet.header.fwd_cnt, 11U);
+  EXPECT_EQ(take_transmitted(), 2U);
 }
 
 TEST_F(VsockTest, InheritedConnectionsWithoutAListenerAreReset) {

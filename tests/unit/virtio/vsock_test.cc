@@ -69,6 +69,38 @@ TEST_F(VsockTest, DropsPacketsThatLie) {
   EXPECT_TRUE(packets().empty());
 }
 
+TEST_F(VsockTest, TransmittedPacketsGoBackWithTheNextInterrupt) {
+  give_buffers(4);
+  connect();
+  transmit(header(kVsockOpCreditUpdate));
+  ASSERT_TRUE(packets().empty());
+  const unsigned edges = machine_.edges;
+  for (int i = 0; i < 9; ++i) {  // more of the same
+    driver_.add(kVsockTxQueue, {{tx_, sizeof(VsockHeader)}});
+    driver_.kick(kVsockTxQueue);
+  }
+  EXPECT_EQ(take_transmitted(), 0U);
+  EXPECT_EQ(machine_.edges, edges);
+  vsock_.send(kId, "news");
+  EXPECT_EQ(take_transmitted(), 10U);
+  EXPECT_EQ(only_packet().payload, "news");
+}
+
+TEST_F(VsockTest, TransmittedPacketsGoBackBeforeTheQueueIsFull) {
+  const unsigned edges = machine_.edges;
+  unsigned back = 0;
+  for (unsigned i = 0; i < 300; ++i) {  // more than the queue holds
+    driver_.add(kVsockTxQueue, {{tx_, sizeof(VsockHeader)}});
+    driver_.kick(kVsockTxQueue);
+    driver_.handle_interrupt();
+    back += take_transmitted();
+    driver_.set_used_event(kVsockTxQueue, driver_.queue(kVsockTxQueue).next_used);
+    EXPECT_LE(i + 1 - back, 32U);
+  }
+  EXPECT_GE(machine_.edges, edges + 9);
+  EXPECT_LE(machine_.edges, edges + 10);
+}
+
 TEST_F(VsockTest, CarriesBytesBothWays) {
   give_buffers(4);
   connect();
