@@ -140,13 +140,12 @@ def test_the_host_is_told_of_crashes(pytester: pytest.Pytester, forked: Run) -> 
     ]
 
 
-def test_a_crash_between_two_tests_is_of_none(pytester: pytest.Pytester, forked: Run) -> None:
+def test_a_crash_after_the_last_test_is_of_none(pytester: pytest.Pytester, forked: Run) -> None:
     pytester.makeconftest(
         _HOOKS
         + """
-    @pytest.hookimpl(trylast=True)
-    def pytest_runtest_logfinish(nodeid):
-        if os.environ.get("SPORE_PYTEST_GUEST") and nodeid.endswith("test_a"):
+    def pytest_sessionfinish():
+        if os.environ.get("SPORE_PYTEST_GUEST"):
             os._exit(3)
 """
     )

@@ -74,15 +74,23 @@ class Channel:
         self._descriptor = descriptor
         self._decoder = frames.Decoder()
         self._received: deque[frames.Message] = deque()
+        self._unsent = bytearray()
         os.set_inheritable(descriptor, False)
 
-    def send(self, message: frames.Message) -> None:
-        data = memoryview(frames.encode(message))
+    def send(self, message: frames.Message, *, soon: bool = False) -> None:
+        """`soon`: before anything runs that might end this process, or waits."""
+        self._unsent += frames.encode(message)
+        if not soon:
+            self.flush()
+
+    def flush(self) -> None:
+        data, self._unsent = memoryview(bytes(self._unsent)), bytearray()
         while data:
             data = data[os.write(self._descriptor, data) :]
 
     def receive(self) -> frames.Message:
         """The next order."""
+        self.flush()
         while not self._received:
             data = os.read(self._descriptor, 65536)
             if not data:
@@ -107,8 +115,8 @@ class GuestPlugin:
         self._finished = False
         self._home = homecoming.Homeward(config, self.send)
 
-    def send(self, kind: str, **values: Any) -> None:
-        self._channel.send({"type": kind, **values})
+    def send(self, kind: str, *, soon: bool = False, **values: Any) -> None:
+        self._channel.send({"type": kind, **values}, soon=soon)
 
     def _stop(self, how: str, message: str | list[str], status: int | None = None) -> None:
         """Tells the controller, once, why this pytest ends early."""
@@ -183,6 +191,7 @@ class GuestPlugin:
             self._config.pluginmanager.unregister(stepwise)
         self._session = session
         put_back = self._run(session)
+        self._channel.flush()
         self._home.at_end()
         if put_back:
             self.send("done")
@@ -313,17 +322,44 @@ class GuestPlugin:
             signal.pause()
 
     # ---- reporting --------------------------------------------------------------------------
+    #
+    # Each write leaves the machine, and costs more than many a test. What is known of a test is
+    # sent before code of the user runs that may crash: for a short test without fixtures once, with
+    # the end of the one before.
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        if _has_fixtures(item):
+            self._channel.flush()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_call(self) -> None:
+        self._channel.flush()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        if nextitem is None or nextitem.parent is not item.parent or _has_fixtures(item):
+            self._channel.flush()
 
     def pytest_runtest_logstart(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
-        self.send("start", test=nodeid, location=location)
+        self.send("start", soon=True, test=nodeid, location=location)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.send("report", report=self._serializable(report))
+        # A failure may end the run, or this machine's.
+        self.send("report", soon=not report.failed, report=self._serializable(report))
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logfinish(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
         stop, fail = _take_wishes(self._session) if self._session is not None else ("", "")
-        self.send("end", test=nodeid, location=location, should_stop=stop, should_fail=fail)
+        ends = bool(stop or fail)
+        self.send(
+            "end",
+            soon=not ends,
+            test=nodeid,
+            location=location,
+            should_stop=stop,
+            should_fail=fail,
+        )
 
     def pytest_warning_recorded(
         self,
@@ -379,6 +415,19 @@ class GuestPlugin:
 
     def _serializable(self, report: pytest.CollectReport | pytest.TestReport) -> Any:
         return self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
+
+
+def _has_fixtures(item: pytest.Item) -> bool:
+    """Whether code runs in its setup and teardown that is not pytest's own."""
+    if type(item) is not pytest.Function:
+        return True
+    definitions = item._fixtureinfo.name2fixturedefs.values()
+    # pytest takes the values of @pytest.mark.parametrize for fixtures too.
+    return any(
+        definition.func.__name__ != "get_direct_param_fixture_func"
+        for chain in definitions
+        for definition in chain
+    )
 
 
 def group_of(item: pytest.Item) -> str | None:
