@@ -8,12 +8,9 @@
 
 namespace spore::kvm {
 
-struct KvmOptions {
-  bool use_dirty_ring = true;  // where the kernel has it; else its dirty log
-};
 // Opens /dev/kvm and checks the capabilities that Spore needs; an Error names what is missing.
 // Does not prove that a stock kernel can run: that is probe_kvm().
-Result<std::unique_ptr<vm::Hypervisor>> create_kvm_hypervisor(const KvmOptions& options = {});
+Result<std::unique_ptr<vm::Hypervisor>> create_kvm_hypervisor();
 
 // Runs a few real instructions at ring 0 in a throw-away VM. Some hosts offer a /dev/kvm that
 // emulates ring 0 incompletely and cannot run an unmodified kernel; the Error says what happened.

@@ -34,11 +34,8 @@ class KvmHypervisor final : public vm::Hypervisor {
 
 }  // namespace
 
-Result<std::unique_ptr<vm::Hypervisor>> create_kvm_hypervisor(const KvmOptions& options) {
+Result<std::unique_ptr<vm::Hypervisor>> create_kvm_hypervisor() {
   SPORE_ASSIGN(auto system, KvmSystem::open());
-  if (!options.use_dirty_ring) {
-    system->forgo_dirty_ring();
-  }
   return std::unique_ptr<vm::Hypervisor>(std::make_unique<KvmHypervisor>(std::move(system)));
 }
 

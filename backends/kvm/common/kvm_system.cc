@@ -82,8 +82,6 @@ Result<void> KvmSystem::check_capabilities() {
   }
   const int xsave_size = extension(KVM_CAP_XSAVE2);
   xsave_size_ = xsave_size > 0 ? static_cast<std::size_t>(xsave_size) : sizeof(XsaveArea);
-  const int ring_size = extension(KVM_CAP_DIRTY_LOG_RING);
-  dirty_ring_size_ = ring_size > 0 ? static_cast<std::size_t>(ring_size) : 0;
   set_at_run_ = static_cast<std::uint64_t>(std::max(extension(KVM_CAP_SYNC_REGS), 0));
   has_tsc_deadline_ = extension(KVM_CAP_TSC_DEADLINE_TIMER) > 0;
   SPORE_ASSIGN(const int run_area,

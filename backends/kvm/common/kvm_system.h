@@ -28,9 +28,6 @@ class KvmSystem {
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
   [[nodiscard]] std::size_t run_area_size() const noexcept { return run_area_size_; }
   [[nodiscard]] std::size_t xsave_size() const noexcept { return xsave_size_; }
-  // The most bytes that a vCPU's dirty ring can have; 0 without rings.
-  [[nodiscard]] std::size_t dirty_ring_size() const noexcept { return dirty_ring_size_; }
-  void forgo_dirty_ring() noexcept { dirty_ring_size_ = 0; }
   // What KVM_RUN takes from the run area (KVM_CAP_SYNC_REGS): a mask of KVM_SYNC_*.
   [[nodiscard]] std::uint64_t set_at_run() const noexcept { return set_at_run_; }
   [[nodiscard]] bool has_tsc_deadline() const noexcept { return has_tsc_deadline_; }
@@ -54,7 +51,6 @@ class KvmSystem {
   base::UniqueFd fd_;
   std::size_t run_area_size_ = 0;
   std::size_t xsave_size_ = 0;
-  std::size_t dirty_ring_size_ = 0;
   std::uint64_t set_at_run_ = 0;
   bool has_tsc_deadline_ = false;
   std::vector<kvm_cpuid_entry2> supported_cpuid_;

@@ -81,8 +81,6 @@ vm::VcpuExit KvmVcpu::translate_exit() {
     case KVM_EXIT_IRQ_WINDOW_OPEN:
     case KVM_EXIT_IOAPIC_EOI:
       return vm::ExitInterrupted{};
-    case KVM_EXIT_DIRTY_RING_FULL:
-      return vm::ExitDirtyFull{};
     case KVM_EXIT_FAIL_ENTRY:
       return vm::ExitFailed{fmt::format("the CPU refused to enter the guest (reason {:#x})",
                                         area.fail_entry.hardware_entry_failure_reason)};

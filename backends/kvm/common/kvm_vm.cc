@@ -22,7 +22,7 @@ Result<std::unique_ptr<KvmVm>> KvmVm::create(std::shared_ptr<KvmSystem> system,
   SPORE_ASSIGN(const int fd, kvm_ioctl(system->fd(), KVM_CREATE_VM, "creating a VM"));
   std::unique_ptr<KvmVm> vm(new KvmVm(std::move(system), base::UniqueFd(fd)));
   if (tracking == vm::WriteTracking::kOn) {
-    SPORE_ASSIGN(vm->tracker_, WriteTracker::create(*vm->system_, fd));
+    SPORE_ASSIGN(vm->tracker_, WriteTracker::create(fd));
   }
   return vm;
 }
@@ -36,7 +36,10 @@ Result<void> KvmVm::map_memory(std::uint32_t slot, std::uint64_t address,
   region.userspace_addr = reinterpret_cast<std::uint64_t>(bytes.data());
   region.flags = tracker_ ? KVM_MEM_LOG_DIRTY_PAGES : 0;
   SPORE_TRY(kvm_ioctl(fd_.get(), KVM_SET_USER_MEMORY_REGION, &region, "mapping guest memory"));
-  return tracker_ ? tracker_->add_slot(slot, bytes.size()) : Result<void>();
+  if (tracker_) {
+    tracker_->add_slot(slot, bytes.size());
+  }
+  return {};
 }
 
 Result<void> KvmVm::create_interrupt_controller() {
@@ -57,9 +60,6 @@ Result<std::unique_ptr<vm::Vcpu>> KvmVm::create_vcpu(std::uint32_t index, std::u
     return fail(Error::from_errno(errno, attempted));
   }
   auto vcpu = KvmVcpu::create(system_, base::UniqueFd(fd), index, count);
-  if (vcpu && tracker_) {
-    SPORE_TRY(tracker_->add_vcpu(fd));
-  }
   if (!vcpu) {
     return fail(vcpu.error().with_context(attempted));
   }

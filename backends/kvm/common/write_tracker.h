@@ -1,16 +1,15 @@
-// WriteTracker: which pages of a VM's memory slots were written, told by KVM. Two ways
-// (Documentation/virt/kvm/api.rst, 8.29 and 4.8): the dirty ring, which costs what was written; and
-// the dirty log, a bitmap per slot, where the kernel has no ring.
+// WriteTracker: which pages of a VM's memory slots were written, told by KVM's dirty log, a bitmap
+// for each slot (Documentation/virt/kvm/api.rst, 4.8 and 4.117).
+//
+// Not the dirty ring (8.29): a full one protects again what it told, and pages that a guest writes
+// all the time are most of what it tells from then on.
 #pragma once
-
-#include <linux/kvm.h>
 
 #include <cstdint>
 #include <memory>
 #include <vector>
 
-#include "base/mapping.h"
-#include "kvm/common/kvm_system.h"
+#include "spore/result.h"
 #include "vm/hypervisor.h"
 
 namespace spore::kvm {
@@ -19,14 +18,25 @@ namespace spore::kvm {
 class WriteTracker {
  public:
   // Before any memory or vCPU is made.
-  static Result<std::unique_ptr<WriteTracker>> create(const KvmSystem& system, int vm_fd);
-  virtual ~WriteTracker() = default;
+  static Result<std::unique_ptr<WriteTracker>> create(int vm_fd);
 
-  virtual Result<void> add_slot(std::uint32_t slot, std::uint64_t size) = 0;
-  virtual Result<void> add_vcpu(int vcpu_fd) = 0;
+  // `size` in bytes.
+  void add_slot(std::uint32_t number, std::uint64_t size);
+
   // As vm::HypervisorVm says.
-  virtual Result<void> collect(std::vector<vm::SlotPage>& pages) = 0;
-  virtual Result<void> watch_again() = 0;
+  Result<void> collect(std::vector<vm::SlotPage>& pages);
+  Result<void> watch_again();
+
+ private:
+  struct Slot {
+    std::uint32_t number = 0;
+    std::vector<std::uint64_t> bitmap;
+    std::uint32_t pages = 0;
+  };
+  explicit WriteTracker(int vm_fd) : vm_fd_(vm_fd) {}
+
+  const int vm_fd_;
+  std::vector<Slot> slots_;
 };
 
 }  // namespace spore::kvm

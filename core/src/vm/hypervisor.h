@@ -32,12 +32,11 @@ struct ExitPort {  // x86 I/O ports; `count` accesses of `size` bytes each, all 
 struct ExitHalted {};       // HLT, where the backend does not wait for the interrupt itself
 struct ExitShutdown {};     // triple fault or a reset by the guest
 struct ExitInterrupted {};  // kick(), or a signal
-struct ExitDirtyFull {};    // collect_written() and watch_again() are due before it can run on
 struct ExitFailed {         // the hypervisor cannot go on; the machine is lost
   std::string why;
 };
-using VcpuExit = std::variant<ExitMmio, ExitPort, ExitHalted, ExitShutdown, ExitInterrupted,
-                              ExitDirtyFull, ExitFailed>;
+using VcpuExit =
+    std::variant<ExitMmio, ExitPort, ExitHalted, ExitShutdown, ExitInterrupted, ExitFailed>;
 
 // Threads: run(), settle(), save() and restore() from one thread at a time; kick() from any.
 class Vcpu {

@@ -66,9 +66,4 @@ Result<void> Shell::collect_written() {
   return {};
 }
 
-Result<void> Shell::empty_record() {
-  SPORE_TRY(collect_written());
-  return machine_->watch_again();
-}
-
 }  // namespace spore::vm

@@ -47,8 +47,6 @@ class Shell {
   Result<memory::Ram::Loaded> load(std::shared_ptr<const memory::RamImage> image);
   // Asks the hypervisor for what was written; before RAM is captured, or loaded.
   Result<void> collect_written();
-  // The same while vCPUs run, for a hypervisor whose record is full.
-  Result<void> empty_record();
 
  private:
   explicit Shell(const ShellShape& shape) : shape_(shape) {}

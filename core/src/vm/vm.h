@@ -106,7 +106,6 @@ class Vm {
   bool handle_exit(VcpuExit& exit);
   void handle_mmio(const ExitMmio& exit);
   void handle_port(const ExitPort& exit);
-  void empty_write_record();
   void record_working_set();
   void settle(Vcpu& vcpu);
   void finish_instruction(Vcpu& vcpu);

@@ -76,8 +76,6 @@ bool Vm::handle_exit(VcpuExit& exit) {
   } else if (std::holds_alternative<ExitShutdown>(exit)) {
     end_after_shutdown();
     return false;
-  } else if (std::holds_alternative<ExitDirtyFull>(exit)) {
-    empty_write_record();
   } else if (const auto* failed = std::get_if<ExitFailed>(&exit)) {
     end(EndReason::kEngineFailed, failed->why);
     return false;
@@ -103,17 +101,6 @@ void Vm::handle_port(const ExitPort& exit) {
     } else {
       devices_->ports().read(exit.port, data);
     }
-  }
-}
-
-void Vm::empty_write_record() {
-  Result<void> emptied;
-  {
-    const std::lock_guard lock(device_mutex_);  // devices note what they write in the same place
-    emptied = shell_->empty_record();
-  }
-  if (!emptied) {
-    end(EndReason::kEngineFailed, emptied.error().message());
   }
 }
 

@@ -298,26 +298,5 @@ TEST_F(VmTest, AShellWhoseGuestCrashedIsNotUsedAgain) {
   EXPECT_EQ((*vm)->release_shell(), nullptr);
 }
 
-TEST_F(VmTest, AFullRecordOfWritesIsEmptiedAndTheMachineGoesOn) {
-  ring(hypervisor_.cpu(0, 0), wire::DoorbellCommand::kCapture);
-  const auto parent = boot();
-  parent->start();
-  watcher_->await_captures(1);
-  const auto capture = parent->take_capture(false);
-  ASSERT_TRUE(capture);
-  hypervisor_.cpu(1, 0).stop_with(ExitDirtyFull{});
-  ring(hypervisor_.cpu(1, 0), wire::DoorbellCommand::kPowerOff);
-  const auto watcher = std::make_shared<Watcher>();
-  auto vm = fork(*capture, generation(1, 'b'), watcher);
-  ASSERT_TRUE(vm);
-  hypervisor_.will_tell_written({{0, 5}, {0, 6}});
-  (*vm)->start();
-  EXPECT_EQ(watcher->await_end().reason, EndReason::kPoweredOff);
-  const auto shell = (*vm)->release_shell();
-  ASSERT_NE(shell, nullptr);
-  EXPECT_TRUE(shell->ram().written()->contains(5));
-  EXPECT_TRUE(shell->ram().written()->contains(6));
-}
-
 }  // namespace
 }  // namespace spore::vm
