@@ -63,6 +63,7 @@ _READ = (
     str(Path(spore.__file__).parent),
     *("/usr/bin", "/usr/sbin", "/usr/lib/python3"),
     f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}",
+    *("/usr/share/zoneinfo", "/usr/share/ca-certificates", "/etc/ssl"),
 )
 _PLAIN = ("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:cov")
 _OURS = ("-p", "no:xdist", "--spore-engine=kvm", "--spore-memory=512M")
