@@ -98,8 +98,9 @@ void ProcessTable::exec(std::uint64_t id, std::string_view payload) {
                                                ? InputStream::Ending::kEndOfFileCharacter
                                                : InputStream::Ending::kClose);
   process->channel_in.open(std::move(spawned->channel_in), InputStream::Ending::kShutdown);
-  process->out.open(std::move(spawned->out), check);
-  process->err.open(std::move(spawned->err), check);
+  // A test framework says on the channel which test runs, and the test prints.
+  process->out.open(std::move(spawned->out), check, &process->channel_out);
+  process->err.open(std::move(spawned->err), check, &process->channel_out);
   process->channel_out.open(std::move(spawned->channel_out), check);
   by_pid_[process->pid] = id;
   processes_[id] = std::move(process);

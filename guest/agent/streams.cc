@@ -23,11 +23,12 @@ OutputStream::~OutputStream() {
   close();
 }
 
-void OutputStream::open(base::UniqueFd fd, std::function<void()> on_change) {
+void OutputStream::open(base::UniqueFd fd, std::function<void()> on_change, OutputStream* first) {
   if (!fd.valid()) {
     return;
   }
   fd_ = std::move(fd);
+  first_ = first;
   poller_.watch(fd_.get(), EPOLLIN, [this, on_change = std::move(on_change)](std::uint32_t) {
     pump();
     on_change();
@@ -45,6 +46,9 @@ void OutputStream::pump() {
     const auto got = ::read(fd_.get(), buffer.data(), wanted);
     if (got > 0) {
       credit_ -= static_cast<std::uint32_t>(got);
+      if (first_ != nullptr) {
+        first_->pump();
+      }
       control_.send(type_, subject_, {buffer.data(), static_cast<std::size_t>(got)});
     } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
       close();  // a pty says EIO when its last slave is closed

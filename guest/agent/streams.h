@@ -15,14 +15,15 @@ namespace spore::agent {
 // What a process writes, on its way to the host.
 class OutputStream {
  public:
-  // `on_change` is called after each pump that the poller caused.
   OutputStream(Poller& poller, ControlStream& control, wire::AgentFrame type, std::uint64_t subject)
       : poller_(poller), control_(control), type_(type), subject_(subject) {}
   ~OutputStream();
   OutputStream(const OutputStream&) = delete;
   OutputStream& operator=(const OutputStream&) = delete;
 
-  void open(base::UniqueFd fd, std::function<void()> on_change);
+  // `on_change` is called after each pump that the poller caused. What is written here is sent
+  // after what was written to `first` before, as far as the credit of that goes.
+  void open(base::UniqueFd fd, std::function<void()> on_change, OutputStream* first = nullptr);
   [[nodiscard]] bool is_open() const noexcept { return fd_.valid(); }
   // The host took bytes. Never raises the credit over a whole window, whatever the host says.
   void acknowledge(std::uint32_t bytes);
@@ -44,6 +45,7 @@ class OutputStream {
   std::uint64_t subject_;
   base::UniqueFd fd_;
   base::UniqueFd drained_;
+  OutputStream* first_ = nullptr;
   std::uint32_t credit_ = wire::kStreamWindow;
   bool close_when_empty_ = false;
 };

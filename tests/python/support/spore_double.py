@@ -129,27 +129,6 @@ class Process:
     def __init__(self, channel):
         self._channel = channel
         self._queue = queue.SimpleQueue()
-        self._pumps = []
-
-    def _pump(self, stream, descriptor):
-        def run():
-            while True:
-                try:
-                    data = os.read(descriptor, 65536)
-                except ConnectionResetError:
-                    data = b""
-                if not data:
-                    return
-                self._queue.put(Output(stream, data))
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        self._pumps.append(thread)
-
-    def _end(self, event, *, wait=True):
-        for thread in self._pumps if wait else ():
-            thread.join(10)
-        self._queue.put(event)
 
     def events(self):
         events = self._queue
@@ -234,30 +213,37 @@ class World:
                 (owner._process if owner is not None else self.process)._queue.put(AtFixturePoint())
             elif child is not None:
                 del self.children[message["exited"]]
-                for descriptor in child.outputs.values():  # a process that it left may hold them
-                    if streams.pop(descriptor, None) is not None:
+                for stream, descriptor in child.outputs.items():
+                    streams.pop(descriptor, None)  # a process that it left may hold it
+                    if stream != "channel":
                         os.close(descriptor)
                 child._exited(message["status"])
         self.popen.wait()
         code = self.popen.returncode
         if not self.captured:
             self._drain(streams)
-            self.process._end(Exited(max(code, 0), max(-code, 0)))
+            self.process._queue.put(Exited(max(code, 0), max(-code, 0)))
 
     def _drain(self, streams):
+        """As the agent does: what was written to the channel before something comes before it."""
         while ready := select.select([*streams], [], [], 0)[0]:
-            for descriptor in ready:
-                try:
-                    data = os.read(descriptor, 65536)
-                except ConnectionResetError:
-                    data = b""
+            printing = [one for one in ready if streams[one][0] != "channel"]
+            found = [(one, self._read(one)) for one in printing]
+            channels = [one for one in streams if streams[one][0] == "channel"]
+            found[:0] = [(one, self._read(one)) for one in select.select(channels, [], [], 0)[0]]
+            for descriptor, data in found:
                 stream, process = streams[descriptor]
                 if data:
                     process._queue.put(Output(stream, data))
                 else:
                     del streams[descriptor]
-                    if process is not self.process:
-                        os.close(descriptor)
+
+    @staticmethod
+    def _read(descriptor):
+        try:
+            return os.read(descriptor, 65536)
+        except ConnectionResetError:
+            return b""
 
 
 class Zygote:
@@ -274,8 +260,8 @@ class Zygote:
         stdout, guest_stdout = os.pipe()
         stderr, guest_stderr = os.pipe()
         process = Process(ours)
-        process._pump("channel", ours.fileno())
-        self._unborn.put((process, control, {"stdout": stdout, "stderr": stderr}))
+        outputs = {"channel": ours.fileno(), "stdout": stdout, "stderr": stderr}
+        self._unborn.put((process, control, outputs))
         with theirs, guest_control:
             message = json.dumps(vars(parameters)).encode()
             descriptors = [theirs.fileno(), guest_control.fileno(), guest_stdout, guest_stderr]
@@ -310,12 +296,12 @@ class ChildMachine:
     def _exited(self, status):
         code = os.waitstatus_to_exitcode(status)
         if self._closed:
-            self._process._end(Lost(MachineEnd()), wait=False)
+            self._process._queue.put(Lost(MachineEnd()))
         elif code == PANIC:
             end = MachineEnd("panicked", "Kernel panic - not syncing: double", "the console's end")
-            self._process._end(Lost(end))
+            self._process._queue.put(Lost(end))
         else:
-            self._process._end(Exited(max(code, 0), max(-code, 0)))
+            self._process._queue.put(Exited(max(code, 0), max(-code, 0)))
 
     def process(self, _):
         return self._process
@@ -345,7 +331,7 @@ class Machine:
 
     def capture(self):
         self._world.captured = True
-        self._world.process._end(Lost(MachineEnd()), wait=False)
+        self._world.process._queue.put(Lost(MachineEnd()))
         return Spore(self._world.first)
 
     def stats(self):
@@ -367,7 +353,7 @@ class Spore:
 
     def reset(self, machine, child):
         if machine.zygote is self._zygote:  # it is what its children are forked of
-            machine._process._end(Lost(MachineEnd()), wait=False)
+            machine._process._queue.put(Lost(MachineEnd()))
         else:
             machine.close()
         (following,) = self.fork([child])

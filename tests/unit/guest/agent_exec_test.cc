@@ -208,6 +208,30 @@ TEST_F(AgentExecTest, ChannelIsDescriptorThree) {
   EXPECT_EQ(result.channel, "ping");
 }
 
+TEST_F(AgentExecTest, TheChannelsBytesComeBeforeWhatIsPrintedAfterThem) {
+  auto message = shell("for i in $(seq 3000); do printf c >&3; printf e >&2; printf o; done");
+  message.channel = true;
+  exec(1, message);
+  std::size_t told = 0;
+  std::size_t errors = 0;
+  std::size_t printed = 0;
+  while (const auto frame = receive()) {
+    note(*frame);
+    const auto is = [&](AgentFrame type) {
+      return frame->type == static_cast<std::uint16_t>(type) ? frame->payload.size() : 0;
+    };
+    told += is(AgentFrame::kChannelOut);
+    errors += is(AgentFrame::kStderr);
+    printed += is(AgentFrame::kStdout);
+    ASSERT_LE(errors, told);
+    ASSERT_LE(printed, told);
+    if (is(AgentFrame::kExited) > 0) {
+      break;
+    }
+  }
+  EXPECT_EQ(told, 3000U);
+}
+
 TEST_F(AgentExecTest, EndOfTheStreamEndsEveryProcess) {
   exec(1, shell("trap '' TERM HUP INT; setsid sh -c 'trap \"\" TERM; sleep 1000' & "
                 "(sleep 1000 &) ; echo ready; while :; do read x || sleep 1000; done"));

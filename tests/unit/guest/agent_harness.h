@@ -53,6 +53,8 @@ class AgentHarness : public testing::Test {
   // Collects what the processes say, gives credit back, and returns at the end of `id`.
   Finished finish(std::uint64_t id);
   Finished run(const wire::ExecMessage& message);
+  // Collects what one frame says, and gives credit back.
+  void note(const wire::Frame& frame);
 
   // Ends the stream and expects the agent to end in order and to leave no process.
   void expect_clean_end();
@@ -63,8 +65,6 @@ class AgentHarness : public testing::Test {
   wire::HelloMessage hello_;
 
  private:
-  void note(const wire::Frame& frame);
-
   wire::FrameDecoder decoder_;
   std::map<std::uint64_t, Finished> finished_;
   std::uint64_t next_id_ = 1000;
