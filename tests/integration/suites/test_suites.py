@@ -27,6 +27,8 @@ _EACH = ("--spore-dist=each",)
 _TREE = ("--spore-scope=class",)
 _WAYS = {"load": _LOAD, "each": _EACH, "tree": _TREE}
 _IN_CI = ("toolz", 150, "tree")
+# Gives a thread 10 ms to stop, in which a machine that shares its CPU may not have run at all.
+_LEFT_OUT = {"sqlitedict": ["tests/test_core.py::SqliteMiscTest::test_cancel_iterate"]}
 _STANDARD_TESTS = Path(sysconfig.get_path("stdlib"), "test")
 
 
@@ -182,7 +184,7 @@ def python_with_requirements() -> Path:
     [
         ("pyproject-hooks", 42, "src", None),  # subprocesses
         ("cachetools", 465, "src", None),  # threads
-        ("sqlitedict", 89, ".", "tests/db"),  # a data base, threads
+        ("sqlitedict", 88, ".", "tests/db"),  # a data base, threads
     ],
 )
 def test_a_project_with_requirements(
@@ -203,4 +205,5 @@ def test_a_project_with_requirements(
     if folder is not None:
         (directory / folder).mkdir()  # as the project's Makefile does
     python = python_with_requirements
-    _compare(directory, tmp_path, at_least, _WAYS[way], python=python)
+    left_out = [f"--deselect={test}" for test in _LEFT_OUT.get(project, [])]
+    _compare(directory, tmp_path, at_least, _WAYS[way], *left_out, python=python)
