@@ -1,7 +1,7 @@
 """Tests that ruin the data base, each in its own way. None of them cleans up.
 
-With one shared server all but the first would fail; in forked machines each finds the data set
-whole.
+With one shared server all but the first would fail; in a machine of its own each finds the data set
+whole: `pytest --spore-fork=8`, a child for each, or `pytest --spore-fork --spore-dist=each`.
 """
 
 from __future__ import annotations
