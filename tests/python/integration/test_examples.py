@@ -17,8 +17,10 @@ _EXAMPLES = Path(__file__).parents[3] / "examples"
 _BOUND = 400  # seconds; only a hang gets there
 
 
-def _run(directory: Path, *arguments: str) -> str:
-    """What pytest prints; the tests of `directory` have some that fail."""
+def _run(
+    directory: Path, *arguments: str, status: pytest.ExitCode = pytest.ExitCode.TESTS_FAILED
+) -> str:
+    """What pytest prints; the tests of most examples have some that fail."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", *arguments],
         cwd=directory,
@@ -29,7 +31,7 @@ def _run(directory: Path, *arguments: str) -> str:
         text=True,
         timeout=_BOUND,
     )
-    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout
+    assert done.returncode == status, done.stdout
     return done.stdout
 
 
@@ -89,3 +91,12 @@ def test_flaky_tests_are_told_from_failing_ones(project: Path) -> None:
     assert (
         "repeated: 30 runs of each test: 1 passed always, 1 failed always, 2 are flaky" in printed
     )
+
+
+@pytest.mark.long
+def test_each_child_has_a_data_base_of_its_own(tmp_path: Path) -> None:
+    project = tmp_path / "postgres"
+    shutil.copytree(_EXAMPLES / "postgres", project)
+    printed = _run(project, "--spore-fork=8", status=pytest.ExitCode.OK)
+    assert list(_outcomes(printed).values()) == ["PASSED"] * 8
+    assert re.search(r"8 children forked", printed)
