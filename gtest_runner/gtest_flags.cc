@@ -183,26 +183,32 @@ Result<GtestFlags> parse_gtest_flags(const std::vector<std::string>& arguments,
 }
 
 Result<OuterShard> parse_outer_shard(const Lookup& getenv) {
+  // A program that Bazel runs without its wrapper finds only Bazel's names.
+  const bool bazel = !getenv("GTEST_TOTAL_SHARDS") && !getenv("GTEST_SHARD_INDEX");
+  const std::string prefix = bazel ? "TEST_" : "GTEST_";
+  const std::string total_name = prefix + "TOTAL_SHARDS";
+  const std::string index_name = prefix + "SHARD_INDEX";
   OuterShard shard;
-  shard.status_file = getenv("GTEST_SHARD_STATUS_FILE").value_or("");
-  const auto total = getenv("GTEST_TOTAL_SHARDS");
-  const auto index = getenv("GTEST_SHARD_INDEX");
+  shard.premature_exit_file = getenv("TEST_PREMATURE_EXIT_FILE").value_or("");
+  shard.status_file =
+      getenv("GTEST_SHARD_STATUS_FILE").value_or(getenv("TEST_SHARD_STATUS_FILE").value_or(""));
+  const auto total = getenv(total_name);
+  const auto index = getenv(index_name);
   if (!total && !index) {
     return shard;
   }
   if (!total || !index) {
     return fail(ErrorCode::kInvalidArgument,
                 fmt::format("{} is set in the environment, but {} is not; set both or none",
-                            total ? "GTEST_TOTAL_SHARDS" : "GTEST_SHARD_INDEX",
-                            total ? "GTEST_SHARD_INDEX" : "GTEST_TOTAL_SHARDS"));
+                            total ? total_name : index_name, total ? index_name : total_name));
   }
-  SPORE_ASSIGN(shard.total, parse_integer(*total, "GTEST_TOTAL_SHARDS"));
-  SPORE_ASSIGN(shard.index, parse_integer(*index, "GTEST_SHARD_INDEX"));
+  SPORE_ASSIGN(shard.total, parse_integer(*total, total_name));
+  SPORE_ASSIGN(shard.index, parse_integer(*index, index_name));
   if (shard.index < 0 || shard.index >= shard.total) {
     return fail(ErrorCode::kInvalidArgument,
-                fmt::format("GTEST_SHARD_INDEX={} with GTEST_TOTAL_SHARDS={} in the environment: "
-                            "the index is to be at least 0 and less than the total",
-                            shard.index, shard.total));
+                fmt::format("{}={} with {}={} in the environment: the index is to be at least 0 "
+                            "and less than the total",
+                            index_name, shard.index, total_name, shard.total));
   }
   return shard;
 }

@@ -29,11 +29,13 @@ struct GtestFlags {
   std::map<std::string, std::string> env;  // GTEST_* variables that only the program understands
 };
 
-// What the host's environment says of sharding (the protocol of Bazel and others).
+// What the host's environment says of sharding, and wants to know of the run: GoogleTest's own
+// variables, and those of Bazel's "Test encyclopedia".
 struct OuterShard {
   int total = 1;
   int index = 0;
-  std::string status_file;  // to be touched, when not empty
+  std::string status_file = "";          // to be touched, when not empty
+  std::string premature_exit_file = "";  // to be there while tests run, when not empty
 };
 
 using Lookup = std::function<std::optional<std::string>(const std::string&)>;

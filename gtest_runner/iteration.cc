@@ -94,9 +94,10 @@ std::vector<Runner::Worker> Runner::make_workers() {
                     options_.shards));
   }
   std::vector<Worker> workers(count);
+  const bool dealt = dist_ == Dist::kShard;
   const auto hands = deal(selection_.to_run, std::max<std::size_t>(count, 1));
   waiting_.clear();
-  if (options_.each) {
+  if (!dealt) {
     waiting_.assign(selection_.to_run.begin(), selection_.to_run.end());
   }
   for (std::size_t i = 0; i < count; ++i) {
@@ -106,23 +107,30 @@ std::vector<Runner::Worker> Runner::make_workers() {
     worker.parameters.child_count = static_cast<std::uint32_t>(count);
     worker.parameters.shard_index = static_cast<std::uint32_t>(i);
     worker.parameters.shard_count = static_cast<std::uint32_t>(count);
-    if (options_.each) {
-      fill_batch(worker, {*next_test()}, true);
-    } else {
+    if (dealt) {
       fill_batch(worker, hands[i], options_.outer.total > 1);
+    } else {
+      fill_batch(worker, take_tests(), true);
     }
   }
   return workers;
 }
 
-std::optional<std::size_t> Runner::next_test() {
+std::vector<std::size_t> Runner::take_tests() {
   const std::lock_guard lock(mutex_);
-  if (waiting_.empty()) {
-    return std::nullopt;
-  }
-  const std::size_t test = waiting_.front();
-  waiting_.pop_front();
-  return test;
+  const std::size_t count = dist_ == Dist::kEach ? std::min<std::size_t>(waiting_.size(), 1)
+                                                 : turn_size(waiting_.size(), options_.shards);
+  const auto end = waiting_.begin() + static_cast<std::ptrdiff_t>(count);
+  std::vector<std::size_t> tests(waiting_.begin(), end);
+  waiting_.erase(waiting_.begin(), end);
+  return tests;
+}
+
+// Whether the worker's next batch can run in the machine of the last one: its program is started
+// anew for each, and the last came to its end.
+bool Runner::can_go_on(const ChildOutcome& outcome) const {
+  return dist_ == Dist::kLoad && !program_.has_fixture_point && outcome.machine_alive &&
+         outcome.left.empty();
 }
 
 // The next batch of a worker: `tests`, as many as one run of the program can be told.
@@ -229,17 +237,19 @@ Result<void> Runner::work(Worker& worker, std::shared_ptr<Machine> machine, Text
                  run_child(*machine, worker.batch, std::move(parser), settings, report));
     after_child(worker, outcome, report, results);
     if (worker.rest.empty() && !budget_.should_leave(worker.index)) {
-      if (const auto next = next_test()) {
-        worker.rest = {*next};
-      }
+      worker.rest = take_tests();
     }
-    if (outcome.machine_alive && (worker.rest.empty() || !options_.each)) {
+    const bool goes_on = can_go_on(outcome);
+    if (outcome.machine_alive && (worker.rest.empty() || (dist_ != Dist::kEach && !goes_on))) {
       note_costs(*machine);
     }
     if (worker.rest.empty()) {
       return {};
     }
     fill_batch(worker, std::vector<std::size_t>(worker.rest), true);
+    if (goes_on) {
+      continue;
+    }
     SPORE_ASSIGN(machine, renew(worker, *machine, attempt));
     budget_.enter(worker.index, machine);
   }

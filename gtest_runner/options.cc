@@ -130,12 +130,17 @@ std::string default_workdir(const std::vector<ImageMount>& mounts) {
 }
 
 void declare(CLI::App& app, RawOptions& raw, Options& options) {
-  app.add_option("--shards", raw.shards, "Children that run the tests (default: CPUs, at least 2)");
+  app.add_option("-j,--jobs,--shards", raw.shards,
+                 "Children that run the tests (default: CPUs, at least 2)");
   app.add_option_function<std::string>(
-         "--spore-dist", [&options](const std::string& how) { options.each = how == "each"; },
-         "shard: each child runs its part (default); each: every test runs in a clean machine, put "
-         "back after the one before")
-      ->check(CLI::IsMember({"shard", "each"}));
+         "--spore-dist",
+         [&options](const std::string& how) {
+           options.dist = how == "each" ? Dist::kEach : how == "shard" ? Dist::kShard : Dist::kLoad;
+         },
+         "load: children take tests as they need them (default where a program has a fixture "
+         "point); shard: each child runs its part, dealt as GoogleTest's sharding does (default "
+         "elsewhere); each: every test runs in a clean machine, put back after the one before")
+      ->check(CLI::IsMember({"load", "shard", "each"}));
   app.add_option("--setup", options.setup, "Shell line, run once in the guest before the fork");
   app.add_option("--memory", raw.memory, "RAM of the machine: MiB, or with a suffix M or G (512)");
   app.add_option(

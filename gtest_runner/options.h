@@ -14,11 +14,20 @@
 
 namespace spore::gtest_runner {
 
+// Which child runs a test.
+enum class Dist {
+  kLoad,   // children take some at a time, as they need them
+  kShard,  // each has its part from the start
+  kEach,   // children take one at a time, in a clean machine
+};
+
 struct Options {
   std::string binary;
   std::uint32_t shards = 2;
   bool shards_given = false;
-  bool each = false;  // every test in a clean machine
+  // Nothing: kLoad for a program with a fixture point, kShard for one that would set up its global
+  // environments anew for each turn.
+  std::optional<Dist> dist;
   std::string setup;  // a shell line; empty: none
   std::uint64_t memory_mib = 512;
   std::optional<std::uint64_t> memory_budget;  // bytes that all machines may have of their own

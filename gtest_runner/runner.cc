@@ -14,6 +14,29 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Whoever finds the file when the run is over knows that it ended before its tests did.
+class PrematureExitFile {
+ public:
+  static Result<std::unique_ptr<PrematureExitFile>> create(const std::string& path) {
+    if (!path.empty() && !(std::ofstream(path) << "0")) {
+      return fail(ErrorCode::kPermissionDenied,
+                  fmt::format("writing {} (TEST_PREMATURE_EXIT_FILE): it cannot be created", path));
+    }
+    return std::unique_ptr<PrematureExitFile>(new PrematureExitFile(path));
+  }
+  ~PrematureExitFile() {
+    if (!path_.empty()) {
+      ::unlink(path_.c_str());
+    }
+  }
+  PrematureExitFile(const PrematureExitFile&) = delete;
+  PrematureExitFile& operator=(const PrematureExitFile&) = delete;
+
+ private:
+  explicit PrematureExitFile(std::string path) : path_(std::move(path)) {}
+  const std::string path_;
+};
+
 }  // namespace
 
 Runner::Runner(Session& session, const Options& options, const Program& program,
@@ -22,6 +45,7 @@ Runner::Runner(Session& session, const Options& options, const Program& program,
     : session_(session),
       options_(options),
       program_(program),
+      dist_(options.dist.value_or(program.has_fixture_point ? Dist::kLoad : Dist::kShard)),
       images_(std::move(images)),
       sink_(sink),
       stdout_is_terminal_(stdout_is_terminal),
@@ -38,9 +62,11 @@ void Runner::say(const std::string& text) const {
 Result<int> Runner::run() {
   if (!options_.outer.status_file.empty() && !std::ofstream(options_.outer.status_file)) {
     return fail(ErrorCode::kPermissionDenied,
-                fmt::format("writing {} (GTEST_SHARD_STATUS_FILE): it cannot be created",
+                fmt::format("writing {} (the shard's status file): it cannot be created",
                             options_.outer.status_file));
   }
+  SPORE_ASSIGN(const auto premature_exit_file,
+               PrematureExitFile::create(options_.outer.premature_exit_file));
   if (!options_.gtest.output.empty() && !output_) {
     say(fmt::format("--gtest_output={}: no such format, ignored", options_.gtest.output));
   }

@@ -59,8 +59,9 @@ class Runner {
   Result<void> work(Worker& worker, std::shared_ptr<Machine> machine, TextReport& report,
                     RunResults& results);
   Result<std::unique_ptr<Machine>> renew(Worker& worker, Machine& machine, int attempt);
-  // With each: the next test that no worker has had.
-  std::optional<std::size_t> next_test();
+  // The next tests that no worker has had; none if every worker has its part already.
+  std::vector<std::size_t> take_tests();
+  [[nodiscard]] bool can_go_on(const ChildOutcome& outcome) const;
   Result<void> write_report(RunResults& results, const TextReport& report);
 
   std::vector<Worker> make_workers();
@@ -79,6 +80,7 @@ class Runner {
   Session& session_;
   const Options& options_;
   const Program& program_;
+  const Dist dist_;
   const std::vector<std::string> images_;
   TextSink& sink_;
   const bool stdout_is_terminal_;
@@ -99,7 +101,7 @@ class Runner {
   std::mutex mutex_;  // guards what follows, and the RunResults of an iteration
   std::vector<std::string> complaints_;
   bool passed_ = true;               // all children of this iteration so far
-  std::deque<std::size_t> waiting_;  // with each: tests that no worker has had
+  std::deque<std::size_t> waiting_;  // tests that no worker has had
   RunCosts costs_;
 };
 

@@ -119,6 +119,10 @@ std::vector<std::vector<std::size_t>> deal(const std::vector<std::size_t>& tests
   return hands;
 }
 
+std::size_t turn_size(std::size_t left, std::size_t workers) {
+  return std::min(left, left / (2 * workers) + 1);
+}
+
 std::size_t make_filter(const TestList& list, const std::vector<std::size_t>& tests,
                         std::size_t limit, std::string& filter) {
   filter.clear();

@@ -43,6 +43,10 @@ Selection select_tests(const TestList& list, bool also_run_disabled, int shard_i
 std::vector<std::vector<std::size_t>> deal(const std::vector<std::size_t>& tests,
                                            std::size_t count);
 
+// How many of `left` tests one of `workers` takes that has nothing to do: half of what would be its
+// part, so that few turns do for many tests and the last ones are short.
+std::size_t turn_size(std::size_t left, std::size_t workers);
+
 // How many of `tests`, from the first, a --gtest_filter of at most `limit` bytes can name: at least
 // one. The filter is written to `filter`.
 std::size_t make_filter(const TestList& list, const std::vector<std::size_t>& tests,

@@ -21,7 +21,10 @@ def outcomes(path) -> list[tuple]:
 def test_googletests_samples_have_the_same_outcomes(spore_test, tmp_path, number):
     sample = spore_test.binary(f"gtest_samples/gtest_sample{number}")
     merged, plain = tmp_path / "merged.xml", tmp_path / "plain.xml"
-    forked = spore_test.run("--shards", "3", sample, f"--gtest_output=xml:{merged}")
+    dist = ("load", "shard", "each")[number % 3]
+    forked = spore_test.run(
+        "--jobs=3", f"--spore-dist={dist}", sample, f"--gtest_output=xml:{merged}"
+    )
     alone = spore_test.plainly(sample, f"--gtest_output=xml:{plain}")
     assert forked.returncode == alone.returncode, forked.stderr
     assert outcomes(merged) == outcomes(plain)

@@ -80,6 +80,22 @@ TEST(OuterShard, IsReadAndChecked) {
   EXPECT_EQ(shard->index, 3);
 
   EXPECT_FALSE(parse_outer_shard(lookup({{"GTEST_TOTAL_SHARDS", "4"}})));
+  const auto bazel = parse_outer_shard(lookup({{"TEST_TOTAL_SHARDS", "3"},
+                                               {"TEST_SHARD_INDEX", "1"},
+                                               {"TEST_SHARD_STATUS_FILE", "/s"},
+                                               {"TEST_PREMATURE_EXIT_FILE", "/p"}}));
+  EXPECT_EQ(bazel->total, 3);
+  EXPECT_EQ(bazel->index, 1);
+  EXPECT_EQ(bazel->status_file, "/s");
+  EXPECT_EQ(bazel->premature_exit_file, "/p");
+  const auto both = parse_outer_shard(lookup({{"TEST_TOTAL_SHARDS", "3"},
+                                              {"TEST_SHARD_INDEX", "1"},
+                                              {"GTEST_TOTAL_SHARDS", "4"},
+                                              {"GTEST_SHARD_INDEX", "2"}}));
+  EXPECT_EQ(both->total, 4);
+  EXPECT_EQ(both->index, 2);
+  EXPECT_THAT(parse_outer_shard(lookup({{"TEST_TOTAL_SHARDS", "3"}})).error().message(),
+              ::testing::HasSubstr("TEST_SHARD_INDEX is not"));
   EXPECT_FALSE(
       parse_outer_shard(lookup({{"GTEST_TOTAL_SHARDS", "4"}, {"GTEST_SHARD_INDEX", "4"}})));
   EXPECT_FALSE(

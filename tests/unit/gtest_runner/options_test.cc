@@ -31,14 +31,17 @@ TEST(Options, BelongToTheRunnerBeforeTheBinaryAndToItAfter) {
 }
 
 TEST(Options, ChooseHowTestsAreDistributed) {
-  EXPECT_FALSE(parse({"./tests"})->options->each);
-  EXPECT_FALSE(parse({"--spore-dist", "shard", "./tests"})->options->each);
-  EXPECT_TRUE(parse({"--spore-dist=each", "./tests"})->options->each);
+  EXPECT_EQ(parse({"./tests"})->options->dist, std::nullopt);
+  EXPECT_EQ(parse({"--spore-dist", "load", "./tests"})->options->dist, Dist::kLoad);
+  EXPECT_EQ(parse({"--spore-dist", "shard", "./tests"})->options->dist, Dist::kShard);
+  EXPECT_EQ(parse({"--spore-dist=each", "./tests"})->options->dist, Dist::kEach);
   EXPECT_THAT(parse({"--spore-dist=every", "./t"}).error().message(), HasSubstr("every"));
 }
 
 TEST(Options, AreAtLeastTwoShards) {
   EXPECT_GE(parse({"./tests"})->options->shards, 2U);
+  EXPECT_EQ(parse({"-j", "3", "./tests"})->options->shards, 3U);
+  EXPECT_EQ(parse({"--jobs=4", "./tests"})->options->shards, 4U);
 }
 
 TEST(Options, RefuseNonsenseByName) {

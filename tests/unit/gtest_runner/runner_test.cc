@@ -27,11 +27,15 @@ class Captured : public TextSink {
   void err(std::string_view text) override { append(err_text, text); }
   std::string out_text;
   std::string err_text;
+  std::function<void()> on_text;
 
  private:
   void append(std::string& to, std::string_view text) {
     const std::lock_guard lock(mutex_);
     to += text;
+    if (on_text) {
+      on_text();
+    }
   }
   std::mutex mutex_;
 };
@@ -292,6 +296,19 @@ TEST_F(RunnerTest, AnOuterShardIsSplitByName) {
   EXPECT_EQ(timeless_xml(directory_ + "/merged.xml"), timeless_xml(directory_ + "/plain.xml"));
 }
 
+TEST_F(RunnerTest, ThePrematureExitFileIsThereWhileTestsRun) {
+  const std::string path = directory_ + "/premature";
+  options_.outer.premature_exit_file = path;
+  bool seen = false;
+  sink_.on_text = [&] { seen = std::filesystem::exists(path); };
+  ASSERT_TRUE(run("runner_subject_mixed"));
+  EXPECT_TRUE(seen);
+  EXPECT_FALSE(std::filesystem::exists(path));
+  options_.outer.premature_exit_file = directory_ + "/none/premature";
+  EXPECT_THAT(run("runner_subject_mixed").error().message(),
+              HasSubstr("none/premature (TEST_PREMATURE_EXIT_FILE)"));
+}
+
 TEST_F(RunnerTest, RepeatsAndShuffles) {
   options_.gtest.filter = "Shared.*:Plain.Passes";
   options_.gtest.repeat = 2;
@@ -307,7 +324,7 @@ TEST_F(RunnerTest, RepeatsAndShuffles) {
 }
 
 TEST_F(RunnerTest, EachGivesEveryTestAMachineAndTheSameReport) {
-  options_.each = true;
+  options_.dist = Dist::kEach;
   options_.gtest.output = fmt::format("xml:{}/merged.xml", directory_);
   const auto status = run("runner_subject_mixed");
   ASSERT_TRUE(status) << status.error().message();
@@ -319,6 +336,47 @@ TEST_F(RunnerTest, EachGivesEveryTestAMachineAndTheSameReport) {
   EXPECT_EQ(session_.log().resets, 14 - 3);
 }
 
+TEST_F(RunnerTest, LoadRunsTheProgramAgainInTheSameMachines) {
+  options_.dist = Dist::kLoad;
+  options_.gtest.output = fmt::format("xml:{}/merged.xml", directory_);
+  const auto status = run("runner_subject_mixed");
+  ASSERT_TRUE(status) << status.error().message();
+  EXPECT_EQ(*status, 1);
+  run_plainly("runner_subject_mixed", fmt::format("--gtest_output=xml:{}/plain.xml", directory_));
+  EXPECT_EQ(timeless_xml(directory_ + "/merged.xml"), timeless_xml(directory_ + "/plain.xml"));
+  EXPECT_EQ(count(sink_.out_text, "[==========] Running 14 tests from 7 test suites.\n"), 1U);
+  EXPECT_EQ(count(sink_.out_text, "[ RUN      ] Plain.Fails\n"), 1U);
+  EXPECT_EQ(session_.log().forked.size(), 3U);
+  EXPECT_EQ(session_.log().resets, 0);
+}
+
+TEST_F(RunnerTest, LoadPutsMachinesBackAfterTestsThatDie) {
+  options_.dist = Dist::kLoad;
+  options_.shards = 2;
+  options_.timeout = std::chrono::milliseconds(1500);  // one of them sleeps
+  const auto status = run("runner_subject_dying");
+  ASSERT_TRUE(status) << status.error().message();
+  EXPECT_EQ(*status, 1);
+  EXPECT_EQ(count(sink_.out_text, "[ RUN      ] "), 8U);
+  EXPECT_THAT(sink_.out_text, HasSubstr("\n 4 FAILED TESTS\n"));
+  EXPECT_GT(session_.log().resets, 0);
+}
+
+TEST_F(RunnerTest, LoadStartsEveryTurnAtTheFixturePoint) {
+  options_.gtest.filter = "-Fixture.B";  // what comes after it in its machine fails
+  options_.shards = 2;
+  const auto status = run("runner_subject_fixture");
+  ASSERT_TRUE(status) << status.error().message();
+  EXPECT_EQ(*status, 1) << "Fixture.D aborts";
+  EXPECT_EQ(count(sink_.out_text, "building the index\n"), 1U);
+  for (const char* name : {"A", "C", "E", "F", "G", "H"}) {
+    EXPECT_EQ(count(sink_.out_text, fmt::format("[       OK ] Fixture.{} ", name)), 1U) << name;
+  }
+  EXPECT_EQ(count(sink_.out_text, "[  FAILED  ] Fixture.D ("), 1U);
+  EXPECT_EQ(session_.log().forked.front().user.at("gtest_filter"), "Fixture.A:Fixture.C");
+  EXPECT_GE(session_.log().resets, 2);
+}
+
 TEST_F(RunnerTest, FewerMachinesRunWhenTheyNearTheMemoryBudget) {
   options_.gtest.filter = "Plain.Passes:Plain.Rec*:Plain.Prints*:PlainDeathTest.*";
   ASSERT_TRUE(run("runner_subject_mixed"));
@@ -328,7 +386,7 @@ TEST_F(RunnerTest, FewerMachinesRunWhenTheyNearTheMemoryBudget) {
   session_.log().private_bytes = 40 * kMiB;
   for (const bool each : {false, true}) {
     sink_.out_text.clear();
-    options_.each = each;
+    options_.dist = each ? Dist::kEach : Dist::kShard;
     const auto status = run("runner_subject_mixed");
     ASSERT_TRUE(status) << status.error().message();
     EXPECT_EQ(*status, 0);
@@ -339,7 +397,7 @@ TEST_F(RunnerTest, FewerMachinesRunWhenTheyNearTheMemoryBudget) {
 }
 
 TEST_F(RunnerTest, EachRetiresMachinesThatGrowOverTheBudget) {
-  options_.each = true;
+  options_.dist = Dist::kEach;
   options_.memory_budget = 64 * kMiB;
   session_.log().private_bytes = 10 * kMiB;  // all three find room
   options_.gtest.filter = "Plain.Passes:Plain.Rec*:Plain.Prints*:PlainDeathTest.*";
@@ -354,7 +412,7 @@ TEST_F(RunnerTest, EachRetiresMachinesThatGrowOverTheBudget) {
 }
 
 TEST_F(RunnerTest, EachGoesOnAfterTestsThatDie) {
-  options_.each = true;
+  options_.dist = Dist::kEach;
   options_.shards = 2;
   options_.timeout = std::chrono::milliseconds(1500);  // one of them sleeps
   const auto status = run("runner_subject_dying");
@@ -366,7 +424,7 @@ TEST_F(RunnerTest, EachGoesOnAfterTestsThatDie) {
 }
 
 TEST_F(RunnerTest, EachStartsEveryTestAtTheFixturePoint) {
-  options_.each = true;
+  options_.dist = Dist::kEach;
   options_.shards = 2;
   const auto status = run("runner_subject_fixture");
   ASSERT_TRUE(status) << status.error().message();
@@ -382,6 +440,7 @@ TEST_F(RunnerTest, EachStartsEveryTestAtTheFixturePoint) {
 }
 
 TEST_F(RunnerTest, AFixturePointIsReachedOnce) {
+  options_.dist = Dist::kShard;
   options_.shards = 3;
   const auto status = run("runner_subject_fixture");
   ASSERT_TRUE(status) << status.error().message();

@@ -58,6 +58,14 @@ TEST(Deal, GoesAround) {
   EXPECT_THAT(deal({0, 2, 4, 6, 8}, 2), ElementsAre(ElementsAre(0, 4, 8), ElementsAre(2, 6)));
 }
 
+TEST(Turns, GetShorterAndLeaveNothing) {
+  std::vector<std::size_t> turns;
+  for (std::size_t left = 20; left > 0; left -= turns.back()) {
+    turns.push_back(turn_size(left, 2));
+  }
+  EXPECT_THAT(turns, ElementsAre(6, 4, 3, 2, 2, 1, 1, 1));
+}
+
 TEST(Filter, HoldsToItsLimitAndHidesSpecialCharacters) {
   TestList list;
   list.tests = {
