@@ -39,23 +39,38 @@ std::vector<const ForkTimings*> of_kind(const RunCosts& costs, bool reset) {
 }  // namespace
 
 std::string closing_line(const RunCosts& costs) {
-  std::string text = fmt::format("booted once in {:.2f} s ({})", costs.boot_s, costs.engine);
-  if (costs.setup_s > 0) {
-    text += fmt::format(", set up once in {:.2f} s", costs.setup_s);
+  std::string text;
+  if (costs.resume_s > 0) {
+    text =
+        fmt::format("went on from the kept machine in {:.2f} s ({})", costs.resume_s, costs.engine);
+  } else {
+    text = fmt::format("booted once in {:.2f} s ({})", costs.boot_s, costs.engine);
+    if (costs.setup_s > 0) {
+      text += fmt::format(", set up once in {:.2f} s", costs.setup_s);
+    }
+    text += fmt::format(", captured in {:.1f} ms", costs.capture_ms);
   }
-  text += fmt::format(", captured in {:.1f} ms; {} child{} forked in {:.1f} ms", costs.capture_ms,
-                      costs.children, costs.children == 1 ? "" : "ren", costs.fork_ms);
+  if (costs.children > 0) {
+    text += fmt::format("; {} child{} forked in {:.1f} ms", costs.children,
+                        costs.children == 1 ? "" : "ren", costs.fork_ms);
+  }
   if (costs.resets > 0) {
     text += fmt::format(", put back {} times in {:.1f} ms each", costs.resets,
                         costs.resets_ms / static_cast<double>(costs.resets));
   }
-  text += fmt::format(", tests took {:.2f} s", costs.tests_s);
+  if (costs.children > 0) {
+    text += fmt::format(", tests took {:.2f} s", costs.tests_s);
+  }
+  constexpr double kBytesPerMib = 1024.0 * 1024.0;
   if (costs.measured > 0) {
-    constexpr double kBytesPerMib = 1024.0 * 1024.0;
     const double count = static_cast<double>(costs.measured);
     text += fmt::format("; a child has {:.1f} MiB of its own and shares {:.0f} MiB",
                         static_cast<double>(costs.private_bytes) / count / kBytesPerMib,
                         static_cast<double>(costs.shared_bytes) / count / kBytesPerMib);
+  }
+  if (costs.kept_bytes > 0) {
+    text += fmt::format("; kept for the next run: {:.0f} MiB in {:.2f} s",
+                        static_cast<double>(costs.kept_bytes) / kBytesPerMib, costs.keep_s);
   }
   return text;
 }
@@ -85,6 +100,7 @@ std::vector<std::string> phase_lines(const RunCosts& costs) {
 nlohmann::ordered_json to_json(const RunCosts& costs) {
   nlohmann::ordered_json json = {{"engine", costs.engine},
                                  {"boot_ms", costs.boot_s * 1000},
+                                 {"resume_ms", costs.resume_s * 1000},
                                  {"setup_ms", costs.setup_s * 1000},
                                  {"capture_ms", costs.capture_ms},
                                  {"children", costs.children},

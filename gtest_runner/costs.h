@@ -14,6 +14,9 @@ namespace spore::gtest_runner {
 struct RunCosts {
   std::string engine;
   double boot_s = 0;
+  double resume_s = 0;           // of a kept machine, in place of all until the capture
+  std::uint64_t kept_bytes = 0;  // of the machine that is kept for the next run
+  double keep_s = 0;
   double setup_s = 0;
   double capture_ms = 0;
   double fork_ms = 0;

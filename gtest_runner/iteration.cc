@@ -64,7 +64,7 @@ Result<bool> Runner::run_iteration(int iteration) {
                      .selection = selection_,
                      .records = {},
                      .reports = {},
-                     .listing = listing_,
+                     .listing = notes_.listing,
                      .started_ms = epoch_ms(),
                      .shuffled = options_.gtest.shuffle,
                      .random_seed = random_seed_};
@@ -108,7 +108,9 @@ std::vector<Runner::Worker> Runner::make_workers() {
     worker.parameters.shard_index = static_cast<std::uint32_t>(i);
     worker.parameters.shard_count = static_cast<std::uint32_t>(count);
     if (dealt) {
-      fill_batch(worker, hands[i], options_.outer.total > 1);
+      // A program at its fixture point was told of no filter.
+      const bool by_name = program_.has_fixture_point && options_.gtest.filter != "*";
+      fill_batch(worker, hands[i], by_name || options_.outer.total > 1);
     } else {
       fill_batch(worker, take_tests(), true);
     }
@@ -149,7 +151,7 @@ void Runner::fill_batch(Worker& worker, std::vector<std::size_t> tests, bool by_
   }
   worker.batch.tests = std::move(tests);
   if (program_.has_fixture_point) {
-    worker.batch.inherited = inherited_;
+    worker.batch.inherited = notes_.inherited;
     worker.batch.report_path = guest_report_path(0);
     return;
   }

@@ -1,5 +1,6 @@
 // spore-test: the command. Builds the image, opens the session, and leaves the rest to Runner.
 // Exit status: GoogleTest's 0 and 1; 125 for failures of its own; 130 after Ctrl-C.
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <signal.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include "program.h"
 #include "runner.h"
 #include "spore/image.h"
+#include "spore/kept.h"
 #include "spore/session.h"
 
 namespace {
@@ -100,6 +102,24 @@ spore::Result<std::string> build_image(const Options& options, const Program& pr
   return image.path;
 }
 
+// All that makes a machine of this run what it is; nothing when none may be kept.
+spore::Result<spore::KeptParts> whole_key(const Options& options, const Program& program,
+                                          const std::string& image, std::string_view engine) {
+  SPORE_ASSIGN(const std::uint64_t limit, spore::kept_limit());
+  auto parts =
+      start_key(options, program, fmt::format("{:%F}", fmt::localtime(std::time(nullptr))));
+  if (limit == 0 || parts.empty()) {
+    return spore::KeptParts();
+  }
+  SPORE_ASSIGN(parts["the root image"], spore::known_digest(image));
+  SPORE_ASSIGN(auto engine_parts, spore::engine_parts(std::string(engine)));
+  parts.merge(engine_parts);
+  if (!options.kernel.empty()) {
+    SPORE_ASSIGN(parts["guest kernel"], spore::known_digest(options.kernel));
+  }
+  return parts;
+}
+
 spore::Result<int> run(const Options& options, Terminal& terminal) {
   SPORE_ASSIGN(const Program program, inspect_program(options.binary));
   SPORE_ASSIGN(const std::string image, build_image(options, program, terminal));
@@ -110,9 +130,14 @@ spore::Result<int> run(const Options& options, Terminal& terminal) {
   SPORE_ASSIGN(const auto session, spore::open_session(session_options));
   Runner runner(*session, options, program, {image}, terminal, isatty(STDOUT_FILENO) == 1,
                 progress);
+  if (!options.gtest.help && !options.gtest.list_tests) {
+    SPORE_ASSIGN(auto key, whole_key(options, program, image, session->engine()));
+    runner.start_warm(std::move(key));
+  }
   auto status = runner.run();
   terminal.end_progress();
-  if (status && runner.costs().children > 0 && (options.timings || terminal.stderr_is_terminal())) {
+  if (status && (runner.costs().children > 0 || options.prepare) &&
+      (options.timings || terminal.stderr_is_terminal())) {
     terminal.err("spore-test: " + closing_line(runner.costs()) + "\n");
     if (options.timings) {
       for (const std::string& line : phase_lines(runner.costs())) {

@@ -163,6 +163,10 @@ void declare(CLI::App& app, RawOptions& raw, Options& options) {
                  "File for the end of the consoles of machines that were lost");
   app.add_flag("--timings", options.timings,
                "Say at the end how long each phase took, in a JSON report too");
+  app.add_flag("--spore-fresh", options.fresh,
+               "Start from nothing, though the machine of an earlier run is kept");
+  app.add_flag("--prepare", options.prepare,
+               "Make the machine from which later runs go on, and keep it; run no test");
   app.prefix_command();  // all from the binary on is the binary's
   app.footer("\nspore-test [OPTIONS] BINARY [GoogleTest and program flags]");
 }

@@ -40,6 +40,8 @@ struct Options {
   std::string kernel;
   std::string console_log;  // empty: none
   bool timings = false;
+  bool fresh = false;    // no machine of an earlier run will do
+  bool prepare = false;  // for later runs: no test is run
   GtestFlags gtest;
   OuterShard outer;
 

@@ -70,41 +70,34 @@ Result<int> Runner::run() {
   if (!options_.gtest.output.empty() && !output_) {
     say(fmt::format("--gtest_output={}: no such format, ignored", options_.gtest.output));
   }
-  SPORE_TRY(boot());
+  random_seed_ = options_.gtest.random_seed > 0 ? options_.gtest.random_seed
+                                                : static_cast<int>(epoch_ms() % kMaxSeed) + 1;
   if (options_.gtest.help || options_.gtest.list_tests) {
+    SPORE_TRY(boot());
     return pass_through();
+  }
+  look_for_kept();
+  if (!spore_) {
+    SPORE_TRY(boot());
   }
   SPORE_ASSIGN(const auto answered, list_tests());
   if (answered) {
     return *answered;
   }
-  if (!selection_.to_run.empty()) {
-    SPORE_TRY(set_up());
-    SPORE_ASSIGN(const auto ended, reach_fixture_point());
+  if (!selection_.to_run.empty() || options_.prepare) {
+    SPORE_ASSIGN(const auto ended, start());
     if (ended) {
       return *ended;
     }
-    SPORE_TRY(capture());
   }
   bool passed = true;
-  for (int i = 0; options_.gtest.repeat < 0 || i < options_.gtest.repeat; ++i) {
+  const int repeat = options_.prepare ? 0 : options_.gtest.repeat;
+  for (int i = 0; repeat < 0 || i < repeat; ++i) {
     SPORE_ASSIGN(const bool iteration_passed, run_iteration(i));
     passed = passed && iteration_passed;
   }
+  keep();
   return passed ? 0 : 1;
-}
-
-Result<void> Runner::boot() {
-  progress_("booting the machine");
-  const auto start = Clock::now();
-  MachineConfig config;
-  config.memory_bytes = options_.memory_mib * kMiB;
-  config.cpus = options_.cpus;
-  config.kernel = options_.kernel;
-  config.images = images_;
-  SPORE_ASSIGN(parent_, session_.boot(config));
-  costs_.boot_s = seconds_since(start);
-  return {};
 }
 
 ExecRequest Runner::request(std::vector<std::string> gtest_flags) const {
@@ -121,9 +114,9 @@ ExecRequest Runner::request(std::vector<std::string> gtest_flags) const {
 }
 
 std::string Runner::guest_report_path(std::size_t batch) const {
-  return output_ ? fmt::format("{}/spore-test-{}-{}.{}", options_.guest_scratch, getpid(), batch,
-                               output_->format)
-                 : std::string();
+  return output_
+             ? fmt::format("{}/spore-test-{}.{}", options_.guest_scratch, batch, output_->format)
+             : std::string();
 }
 
 std::vector<std::string> Runner::run_flags(const std::string& filter,
@@ -164,33 +157,36 @@ Result<int> Runner::pass_through() {
   return result.exit.status();
 }
 
-// Fills list_ and selection_; an exit status when that was all there is to do.
+// Fills list_ and selection_; an exit status when that was all there is to do. All tests are
+// listed, so that a machine does for every filter.
 Result<std::optional<int>> Runner::list_tests() {
-  progress_("listing the tests");
-  std::vector<std::string> flags = {"--gtest_list_tests", "--gtest_filter=" + options_.gtest.filter,
-                                    "--gtest_color=no"};
-  if (output_) {
-    flags.push_back(fmt::format("--gtest_output={}:{}", output_->format, guest_report_path(0)));
-  }
-  SPORE_ASSIGN(const CommandResult listed,
-               run_command(*parent_, request(flags), options_.timeout, program_.path));
-  list_ = parse_test_list(listed.out);
-  if (list_.tests.empty()) {
-    SPORE_ASSIGN(const auto answered, nothing_listed(listed));
-    if (answered) {
-      return answered;
+  if (!kept_) {
+    progress_("listing the tests");
+    std::vector<std::string> flags = {"--gtest_list_tests", "--gtest_filter=*", "--gtest_color=no"};
+    if (output_) {
+      flags.push_back(fmt::format("--gtest_output={}:{}", output_->format, guest_report_path(0)));
     }
-  } else if (listed.exit.status() != 0) {
-    return fail(ErrorCode::kInvalidArgument,
-                fmt::format("listing the tests of {}: it {}\n{}", program_.path,
-                            describe(listed.exit), listed.errors));
+    SPORE_ASSIGN(const CommandResult listed,
+                 run_command(*parent_, request(flags), options_.timeout, program_.path));
+    notes_.list = listed.out;
+    if (parse_test_list(listed.out).tests.empty()) {
+      SPORE_ASSIGN(const auto answered, nothing_listed(listed));
+      if (answered) {
+        return answered;
+      }
+    } else if (listed.exit.status() != 0) {
+      return fail(ErrorCode::kInvalidArgument,
+                  fmt::format("listing the tests of {}: it {}\n{}", program_.path,
+                              describe(listed.exit), listed.errors));
+    }
+    if (output_) {
+      ExecRequest fetch;
+      fetch.argv = {"cat", guest_report_path(0)};
+      SPORE_ASSIGN(CommandResult file, run_command(*parent_, fetch, options_.timeout, "cat"));
+      notes_.listing = std::move(file.out);
+    }
   }
-  if (output_) {
-    ExecRequest fetch;
-    fetch.argv = {"cat", guest_report_path(0)};
-    SPORE_ASSIGN(CommandResult file, run_command(*parent_, fetch, options_.timeout, "cat"));
-    listing_ = std::move(file.out);
-  }
+  list_ = filtered(parse_test_list(notes_.list), options_.gtest.filter);
   selection_ = select_tests(list_, options_.gtest.also_run_disabled_tests, options_.outer.index,
                             options_.outer.total);
   return std::nullopt;
@@ -218,91 +214,6 @@ Result<std::optional<int>> Runner::nothing_listed(const CommandResult& listed) {
                             listed.errors.empty() ? "" : "; it said: ", listed.errors));
   }
   return std::nullopt;
-}
-
-Result<void> Runner::set_up() {
-  // The whole file, not only what a listing touched: every child shares these pages.
-  ExecRequest warm;
-  warm.argv = {"sh", "-c", "exec cat \"$0\" > /dev/null", program_.path};
-  SPORE_TRY(run_command(*parent_, warm, options_.timeout, "cat"));
-  if (options_.setup.empty()) {
-    return {};
-  }
-  progress_("setting up");
-  const auto start = Clock::now();
-  ExecRequest setup = request({});
-  setup.argv = {"sh", "-c", options_.setup};
-  SPORE_ASSIGN(const CommandResult result,
-               run_command(*parent_, setup, options_.timeout, "the --setup command"));
-  sink_.err(result.errors);
-  sink_.out(result.out);
-  if (result.exit.status() != 0) {
-    return fail(ErrorCode::kInvalidArgument,
-                fmt::format("the --setup command {}: {}", describe(result.exit), options_.setup));
-  }
-  costs_.setup_s = seconds_since(start);
-  return {};
-}
-
-// Starts a program that has a fixture point, and waits until it is there. An exit status when it
-// ended before.
-Result<std::optional<int>> Runner::reach_fixture_point() {
-  random_seed_ = options_.gtest.random_seed > 0 ? options_.gtest.random_seed
-                                                : static_cast<int>(epoch_ms() % kMaxSeed) + 1;
-  if (!program_.has_fixture_point) {
-    return std::nullopt;
-  }
-  progress_("setting up the global test environments");
-  const auto start = Clock::now();
-  SPORE_ASSIGN(const auto process,
-               parent_->exec(request(run_flags(options_.gtest.filter, guest_report_path(0)))));
-  parent_parser_.emplace(list_, selection_.to_run);
-  std::string text;
-  for (;;) {
-    const auto event = process->next_event(options_.timeout);
-    if (!event) {
-      sink_.out(text);
-      return fail(
-          ErrorCode::kTimedOut,
-          fmt::format("{} did not reach its fixture point within --timeout; it is where the "
-                      "set-up of the global test environments ends",
-                      program_.path));
-    }
-    if (const auto* output = std::get_if<Output>(&*event)) {
-      if (output->stream == OutputStream::kStderr) {
-        sink_.err(output->data);
-      } else {
-        text += output->data;
-        parent_parser_->feed(output->data);
-      }
-    } else if (std::holds_alternative<AtFixturePoint>(*event)) {
-      inherited_ = process->id();
-      costs_.setup_s += seconds_since(start);
-      return std::nullopt;
-    } else if (const auto* exited = std::get_if<Exited>(&*event)) {
-      sink_.out(text);
-      say(
-          fmt::format("{} {} before its fixture point, in the set-up of its global test "
-                      "environments: no child was made",
-                      program_.path, describe(*exited)));
-      return 1;
-    } else {
-      sink_.out(text);
-      const MachineEnd& end = std::get<Lost>(*event).end;
-      return fail(ErrorCode::kMachineEnded,
-                  fmt::format("the machine was lost before the fixture point: {} ({})\n{}",
-                              to_string(end.reason), end.detail, end.console_tail));
-    }
-  }
-}
-
-Result<void> Runner::capture() {
-  progress_("capturing the machine");
-  const auto start = Clock::now();
-  SPORE_ASSIGN(spore_, parent_->capture({}));
-  costs_.capture_ms = seconds_since(start) * 1000;
-  parent_.reset();
-  return {};
 }
 
 }  // namespace spore::gtest_runner

@@ -21,6 +21,7 @@
 #include "program.h"
 #include "spore/session.h"
 #include "text_report.h"
+#include "warm_start.h"
 
 namespace spore::gtest_runner {
 
@@ -33,6 +34,9 @@ class Runner {
   Runner(Session& session, const Options& options, const Program& program,
          std::vector<std::string> images, TextSink& sink, bool stdout_is_terminal,
          std::function<void(std::string_view)> progress);
+
+  // Looks for a machine that was kept under `key`, and keeps one under it; without a key, neither.
+  void start_warm(KeptParts key) { key_ = std::move(key); }
 
   // The exit status: 0, 1, or that of a program that only listed its tests or gave help.
   Result<int> run();
@@ -47,7 +51,12 @@ class Runner {
   };
 
   Result<void> boot();
+  void look_for_kept();
+  Result<void> go_on_from(std::shared_ptr<KeptMachine> kept);
   Result<std::optional<int>> list_tests();
+  Result<std::optional<int>> start();
+  void start_again();
+  void keep();
   Result<std::optional<int>> nothing_listed(const CommandResult& listed);
   Result<int> pass_through();
   Result<void> set_up();
@@ -88,11 +97,12 @@ class Runner {
 
   std::unique_ptr<Machine> parent_;
   std::shared_ptr<Spore> spore_;
+  KeptParts key_;
+  std::shared_ptr<KeptMachine> kept_;  // that this run went on from
+  StartNotes notes_;
   TestList list_;
-  std::string listing_;  // of the list, as XML or JSON
   Selection selection_;
   std::optional<OutputFile> output_;
-  std::uint32_t inherited_ = 0;  // the process at its fixture point
   std::optional<OutputParser> parent_parser_;
   int random_seed_ = 0;
   std::atomic<std::size_t> next_batch_{1};

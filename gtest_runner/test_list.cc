@@ -53,6 +53,42 @@ std::string as_pattern(std::string name) {
   return name;
 }
 
+// * stands for any text, ? for one character.
+bool matches_pattern(std::string_view name, std::string_view pattern) {
+  std::size_t n = 0;
+  std::size_t p = 0;
+  std::size_t star = std::string_view::npos;  // the last one, and what of the name is behind it
+  std::size_t behind = 0;
+  while (n < name.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      behind = n;
+    } else if (p < pattern.size() && (pattern[p] == '?' || pattern[p] == name[n])) {
+      ++p;
+      ++n;
+    } else if (star != std::string_view::npos) {
+      p = star + 1;
+      n = ++behind;
+    } else {
+      return false;
+    }
+  }
+  return pattern.find_first_not_of('*', p) == std::string_view::npos;
+}
+
+bool matches_any(std::string_view name, std::string_view patterns) {
+  for (;;) {
+    const auto colon = patterns.find(':');
+    if (matches_pattern(name, patterns.substr(0, colon))) {
+      return true;
+    }
+    if (colon == std::string_view::npos) {
+      return false;
+    }
+    patterns.remove_prefix(colon + 1);
+  }
+}
+
 }  // namespace
 
 std::string ListedTest::comment() const {
@@ -90,6 +126,23 @@ TestList parse_test_list(std::string_view text) {
       list.preamble.append(line).append("\n");
     }
   }
+  return list;
+}
+
+bool matches_filter(std::string_view full_name, std::string_view filter) {
+  const auto dash = filter.find('-');
+  const std::string_view taken = filter.substr(0, dash);
+  if (dash == std::string_view::npos) {
+    return matches_any(full_name, taken);
+  }
+  return matches_any(full_name, taken.empty() ? "*" : taken) &&
+         !matches_any(full_name, filter.substr(dash + 1));
+}
+
+TestList filtered(TestList list, std::string_view filter) {
+  std::erase_if(list.tests, [filter](const ListedTest& test) {
+    return !matches_filter(test.full_name(), filter);
+  });
   return list;
 }
 

@@ -28,6 +28,13 @@ struct TestList {
 
 TestList parse_test_list(std::string_view text);
 
+// Whether --gtest_filter=`filter` takes a test: patterns with * and ?, separated by colons; after a
+// '-' those that it leaves out.
+[[nodiscard]] bool matches_filter(std::string_view full_name, std::string_view filter);
+
+// What of a list a filter takes.
+TestList filtered(TestList list, std::string_view filter);
+
 // Which tests of a list a run is about; indexes into TestList::tests, ascending.
 struct Selection {
   std::vector<std::size_t> to_run;

@@ -11,6 +11,8 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -20,6 +22,7 @@ namespace {
 constexpr std::size_t kBlock = 64 * 1024;
 constexpr int kFixtureFd = 9;
 constexpr int kDescriptors = 3;
+constexpr const char* kNumberFile = "/number";
 
 class Descriptor {
  public:
@@ -338,8 +341,15 @@ class FakeSpore : public Spore {
   Result<std::unique_ptr<Machine>> reset(Machine& used, const ForkParameters& child) override;
   [[nodiscard]] const Generation& generation() const noexcept override { return generation_; }
   [[nodiscard]] const CaptureTimings& timings() const noexcept override { return timings_; }
-  Result<SavedSpore> save(const std::string&, const SaveOptions&) override {
-    return fail(ErrorCode::kUnavailable, "a fake session has no disk");
+  Result<SavedSpore> save(const std::string& path, const SaveOptions&) override {
+    const std::lock_guard lock(shared_->log->mutex);
+    const std::string number = std::to_string(shared_->log->saved.size());
+    if (!std::filesystem::create_directory(path) ||
+        !(std::ofstream(path + kNumberFile) << number)) {
+      return fail(ErrorCode::kUnavailable, "saving a fake spore to " + path);
+    }
+    shared_->log->saved[number] = std::make_shared<FakeSpore>(shared_);
+    return SavedSpore{.id = number, .path = path, .parent = ""};
   }
   [[nodiscard]] const std::optional<LoadedSpore>& loaded() const noexcept override {
     return loaded_;
@@ -455,6 +465,23 @@ Result<std::unique_ptr<Machine>> FakeSpore::reset(Machine& used, const ForkParam
 }  // namespace
 
 FakeSession::FakeSession() : log_(std::make_shared<FakeLog>()) {}
+
+FakeSession::~FakeSession() {
+  std::map<std::string, std::shared_ptr<Spore>> saved;  // they refer to the log that has them
+  const std::lock_guard lock(log_->mutex);
+  saved.swap(log_->saved);
+}
+
+Result<std::shared_ptr<Spore>> FakeSession::load(const std::string& path, const LoadOptions&) {
+  std::string number;
+  std::ifstream(path + kNumberFile) >> number;
+  const std::lock_guard lock(log_->mutex);
+  const auto found = log_->saved.find(number);
+  if (found == log_->saved.end()) {
+    return fail(ErrorCode::kCorrupt, "loading the fake spore " + path);
+  }
+  return found->second;
+}
 
 Result<std::unique_ptr<Machine>> FakeSession::boot(const MachineConfig& config, Milliseconds) {
   const std::lock_guard lock(log_->mutex);

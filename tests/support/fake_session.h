@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -26,15 +27,16 @@ struct FakeLog {
   std::atomic<std::uint64_t> private_bytes{kMiB};  // of each machine
   std::atomic<std::uint64_t> growth_per_reset{0};  // of all machines' private_bytes
   std::atomic<int> resets{0};
+  // What was saved, by the number in its file. A "spore on disk" lives as long as the session.
+  std::map<std::string, std::shared_ptr<Spore>> saved;
 };
 
 class FakeSession : public Session {
  public:
   FakeSession();
+  ~FakeSession() override;
   Result<std::unique_ptr<Machine>> boot(const MachineConfig& config, Milliseconds timeout) override;
-  Result<std::shared_ptr<Spore>> load(const std::string&, const LoadOptions&) override {
-    return fail(ErrorCode::kUnavailable, "a fake session has no disk");
-  }
+  Result<std::shared_ptr<Spore>> load(const std::string& path, const LoadOptions&) override;
   [[nodiscard]] std::string_view engine() const noexcept override { return "fake"; }
   [[nodiscard]] FakeLog& log() { return *log_; }
 

@@ -18,6 +18,7 @@ class SporeTest:
         self.env = {
             **{k: v for k, v in os.environ.items() if not k.startswith("GTEST_")},
             "SPORE_RUNTIME_DIR": str(runtime_dir),
+            "SPORE_KEPT_LIMIT": "0M",  # most tests want a machine of their own, and leave none
         }
 
     def binary(self, name: str) -> str:

@@ -1,6 +1,8 @@
 """spore-test with real machines: GoogleTest's own samples, a fixture point, and bad input."""
 
 import json
+import os
+import shutil
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -46,6 +48,27 @@ def test_a_fixture_is_set_up_once_and_no_test_sees_another(spore_test, tmp_path)
     assert "fork, medians of 8 in ms: shell" in done.stderr
     phases = json.loads(report.read_text())["spore"]["fork_phases"]
     assert phases["agent_ms"] > phases["user_ms"] > 0
+
+
+def test_an_unchanged_binary_starts_from_its_kept_machine(spore_test, tmp_path):
+    binary = shutil.copy(spore_test.binary("word_index_fixture_test"), tmp_path)
+    keeping = {"SPORE_KEPT_LIMIT": "8G"}
+    prepared = spore_test.run("--prepare", "--timings", binary, env=keeping)
+    assert prepared.returncode == 0, prepared.stdout + prepared.stderr
+    assert "indexed" not in prepared.stdout
+    assert "booted once" in prepared.stderr and "kept for the next run" in prepared.stderr
+    words = ("--jobs=1", "--timings", binary, "--gtest_filter=Search.*")
+    warm = spore_test.run(*words, env=keeping)
+    assert warm.returncode == 0, warm.stdout + warm.stderr
+    assert "went on from the kept machine" in warm.stderr
+    assert warm.stdout.count("indexed 300000 words") == 1
+    assert "[  PASSED  ] 2 tests.\n" in warm.stdout
+    os.utime(binary)  # not what is in it
+    with open(binary, "ab") as file:
+        file.write(b"changed")
+    changed = spore_test.run(*words, env=keeping)
+    assert changed.returncode == 0, changed.stdout + changed.stderr
+    assert "booted once" in changed.stderr
 
 
 @pytest.mark.long

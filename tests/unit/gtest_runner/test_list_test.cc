@@ -66,6 +66,34 @@ TEST(Turns, GetShorterAndLeaveNothing) {
   EXPECT_THAT(turns, ElementsAre(6, 4, 3, 2, 2, 1, 1, 1));
 }
 
+TEST(Filter, TakesWhatGoogleTestTakes) {
+  struct Case {
+    const char* filter;
+    const char* name;
+    bool taken;
+  };
+  for (const Case& one : std::initializer_list<Case>{{"*", "A.b", true},
+                                                     {"", "A.b", false},
+                                                     {"A.b", "A.b", true},
+                                                     {"A.b", "A.bc", false},
+                                                     {"A.?", "A.b", true},
+                                                     {"A.?", "A.", false},
+                                                     {"*b*d", "abcbd", true},
+                                                     {"*b*d", "abcbde", false},
+                                                     {"X.*:A.*", "A.b", true},
+                                                     {"A.*:", "", true},
+                                                     {"-A.*", "A.b", false},
+                                                     {"-A.*", "B.b", true},
+                                                     {"A.*-*.b:*.c", "A.c", false},
+                                                     {"A.*-*.b:*.c", "A.d", true},
+                                                     {"A.*-A-b", "A-b", false},
+                                                     {"A.*-A.b-c", "A.b-c", false},
+                                                     {"A.*-", "A.b", true},
+                                                     {"a***", "a", true}}) {
+    EXPECT_EQ(matches_filter(one.name, one.filter), one.taken) << one.filter << " " << one.name;
+  }
+}
+
 TEST(Filter, HoldsToItsLimitAndHidesSpecialCharacters) {
   TestList list;
   list.tests = {

@@ -1,0 +1,100 @@
+#include "warm_start.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "base/digest.h"
+#include "output_file.h"
+
+namespace spore::gtest_runner {
+namespace {
+
+using Json = nlohmann::json;
+
+struct TextField {
+  const char* name;
+  std::string StartNotes::*value;
+};
+constexpr TextField kTexts[] = {{"list", &StartNotes::list},
+                                {"listing", &StartNotes::listing},
+                                {"setup_output", &StartNotes::setup_output},
+                                {"errors", &StartNotes::errors},
+                                {"printed", &StartNotes::printed}};
+constexpr const char* kInherited = "inherited";
+
+std::string digest_of(const std::vector<std::string>& texts) {
+  std::string all;
+  for (const std::string& text : texts) {
+    all += fmt::format("{}:{}", text.size(), text);
+  }
+  return base::sha256_of(all);
+}
+
+}  // namespace
+
+// CBOR: what programs print need not be text.
+std::string encode(const StartNotes& notes) {
+  Json json = {{kInherited, notes.inherited}};
+  for (const TextField& field : kTexts) {
+    const std::string& text = notes.*field.value;
+    json[field.name] = Json::binary({text.begin(), text.end()});
+  }
+  const std::vector<std::uint8_t> bytes = Json::to_cbor(json);
+  return {bytes.begin(), bytes.end()};
+}
+
+std::optional<StartNotes> decode_start_notes(std::string_view bytes) {
+  Json json;
+  try {  // sizes that cannot be are thrown even where no exceptions are allowed
+    json = Json::from_cbor(bytes.begin(), bytes.end());
+  } catch (const Json::exception&) {
+    return std::nullopt;
+  }
+  if (!json.is_object() || !json.contains(kInherited) || !json[kInherited].is_number_unsigned()) {
+    return std::nullopt;
+  }
+  StartNotes notes;
+  notes.inherited = json[kInherited].get<std::uint32_t>();
+  for (const TextField& field : kTexts) {
+    const auto found = json.find(field.name);
+    if (found == json.end() || !found->is_binary()) {
+      return std::nullopt;
+    }
+    notes.*field.value = std::string(found->get_binary().begin(), found->get_binary().end());
+  }
+  return notes;
+}
+
+KeptParts start_key(const Options& options, const Program& program, const std::string& day) {
+  const GtestFlags& gtest = options.gtest;
+  KeptParts parts = {{"the program", program.path},
+                     {"memory", std::to_string(options.memory_mib)},
+                     {"CPUs", std::to_string(options.cpus)},
+                     {"the working directory", options.workdir},
+                     {"--setup", base::sha256_of(options.setup)},
+                     {"the program's arguments", digest_of(gtest.rest)},
+                     {"the day", day}};
+  for (const auto* variables : {&gtest.env, &options.env}) {
+    for (const auto& [name, value] : *variables) {
+      parts["the environment variable " + name] = base::sha256_of(value);
+    }
+  }
+  const auto output = resolve_output(gtest.output, program.path);
+  parts["the report's format"] = output ? output->format : "none";
+  if (program.has_fixture_point) {  // these flags are given to it before that
+    if (gtest.shuffle && gtest.random_seed == 0) {
+      return {};
+    }
+    parts["the seed of --gtest_shuffle"] = gtest.shuffle ? std::to_string(gtest.random_seed) : "";
+    parts["--gtest_also_run_disabled_tests"] = gtest.also_run_disabled_tests ? "yes" : "no";
+  }
+  return parts;
+}
+
+std::string start_label(const Program& program) {
+  return "spore-test " + program.path;
+}
+
+}  // namespace spore::gtest_runner
