@@ -22,6 +22,13 @@ constexpr const char* kFilterParameter = "gtest_filter";
 
 using Clock = std::chrono::steady_clock;
 
+// One run of many: the summary of all is told.
+class Silence : public TextSink {
+ public:
+  void out(std::string_view /*text*/) override {}
+  void err(std::string_view /*text*/) override {}
+};
+
 bool use_color(const std::string& flag, bool terminal) {
   if (flag == "auto") {
     const char* term = std::getenv("TERM");
@@ -52,8 +59,28 @@ RunHeading Runner::heading(int iteration) const {
   return heading;
 }
 
+Result<bool> Runner::run_repeatedly() {
+  if (options_.prepare) {
+    return true;
+  }
+  const int count = options_.repeat > 0 ? static_cast<int>(options_.repeat) : options_.gtest.repeat;
+  bool passed = true;
+  for (int i = 0; count < 0 || i < count; ++i) {
+    SPORE_ASSIGN(const bool iteration_passed, run_iteration(i));
+    passed = passed && iteration_passed;
+  }
+  if (options_.repeat > 0) {
+    sink_.out(repeated_.text(list_));
+  }
+  return passed;
+}
+
 Result<bool> Runner::run_iteration(int iteration) {
-  TextReport report(sink_, list_, selection_, style(), heading(iteration));
+  progress_(options_.repeat > 0 ? fmt::format("run {} of {}", iteration + 1, options_.repeat)
+                                : "running the tests");
+  Silence silence;
+  TextSink& sink = options_.repeat > 0 ? silence : sink_;
+  TextReport report(sink, list_, selection_, style(), heading(iteration));
   if (selection_.to_run.empty()) {
     report.preamble(list_.preamble);
   } else if (parent_parser_) {
@@ -73,6 +100,9 @@ Result<bool> Runner::run_iteration(int iteration) {
   SPORE_TRY(run_workers(workers, report, results));
   costs_.tests_s += seconds_since(start);
   report.finish(static_cast<std::int64_t>(seconds_since(start) * 1000));
+  if (options_.repeat > 0) {
+    repeated_.add(report.records());
+  }
   SPORE_TRY(write_report(results, report));
   for (const std::string& complaint : complaints_) {
     say(complaint);
@@ -169,7 +199,6 @@ Result<void> Runner::run_workers(std::vector<Worker>& workers, TextReport& repor
   if (workers.empty()) {
     return {};
   }
-  progress_("running the tests");
   std::optional<Error> error;
   const auto note = [&](const Error& what) {
     const std::lock_guard lock(mutex_);

@@ -18,6 +18,7 @@ constexpr std::uint32_t kMaxShards = 1024;
 constexpr std::uint64_t kMinMemoryMib = 64;
 constexpr std::uint64_t kMaxMemoryMib = 1024 * 1024;
 constexpr std::uint32_t kMaxCpus = 8;
+constexpr std::uint32_t kMaxRepeat = 1'000'000;
 
 struct RawOptions {
   std::vector<std::string> env;
@@ -27,6 +28,7 @@ struct RawOptions {
   std::string memory_budget;
   double timeout = 0;
   std::int64_t shards = 0;
+  std::int64_t repeat = 0;
 };
 
 std::string absolute(const std::string& path) {
@@ -116,6 +118,21 @@ Result<void> apply(const RawOptions& raw, Options& options) {
   return {};
 }
 
+Result<void> apply_repeat(std::int64_t repeat, Options& options) {
+  if (repeat < 1 || repeat > kMaxRepeat) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("--repeat {}: give a number from 1 to {}", repeat, kMaxRepeat));
+  }
+  if (options.dist.value_or(Dist::kEach) != Dist::kEach || options.gtest.repeat != 1) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("--repeat {} runs every test in a clean machine: leave {} out", repeat,
+                            options.gtest.repeat != 1 ? "--gtest_repeat" : "--spore-dist"));
+  }
+  options.repeat = static_cast<std::uint32_t>(repeat);
+  options.dist = Dist::kEach;
+  return {};
+}
+
 // Relative paths in tests work when the host's directory is in the guest at the same path.
 std::string default_workdir(const std::vector<ImageMount>& mounts) {
   std::error_code error;
@@ -141,6 +158,9 @@ void declare(CLI::App& app, RawOptions& raw, Options& options) {
          "point); shard: each child runs its part, dealt as GoogleTest's sharding does (default "
          "elsewhere); each: every test runs in a clean machine, put back after the one before")
       ->check(CLI::IsMember({"load", "shard", "each"}));
+  app.add_option("--repeat", raw.repeat,
+                 "Runs of each test, every one from the same state with other entropy: tells flaky "
+                 "tests from failing ones");
   app.add_option("--setup", options.setup, "Shell line, run once in the guest before the fork");
   app.add_option("--memory", raw.memory, "RAM of the machine: MiB, or with a suffix M or G (512)");
   app.add_option(
@@ -208,6 +228,9 @@ Result<ParsedOptions> parse_options(int argc, const char* const* argv, const Loo
   }
   SPORE_ASSIGN(options.gtest, parse_gtest_flags({command.begin() + 1, command.end()}, getenv));
   SPORE_ASSIGN(options.outer, parse_outer_shard(getenv));
+  if (app.count("--repeat") > 0) {
+    SPORE_TRY(apply_repeat(raw.repeat, options));
+  }
   if (options.workdir.empty()) {
     options.workdir = default_workdir(options.mounts);
   }

@@ -90,12 +90,7 @@ Result<int> Runner::run() {
       return *ended;
     }
   }
-  bool passed = true;
-  const int repeat = options_.prepare ? 0 : options_.gtest.repeat;
-  for (int i = 0; repeat < 0 || i < repeat; ++i) {
-    SPORE_ASSIGN(const bool iteration_passed, run_iteration(i));
-    passed = passed && iteration_passed;
-  }
+  SPORE_ASSIGN(const bool passed, run_repeatedly());
   keep();
   return passed ? 0 : 1;
 }

@@ -19,6 +19,7 @@
 #include "options.h"
 #include "output_file.h"
 #include "program.h"
+#include "repeat_summary.h"
 #include "spore/session.h"
 #include "text_report.h"
 #include "warm_start.h"
@@ -62,6 +63,7 @@ class Runner {
   Result<void> set_up();
   Result<std::optional<int>> reach_fixture_point();
   Result<void> capture();
+  Result<bool> run_repeatedly();
   Result<bool> run_iteration(int iteration);
   Result<void> run_workers(std::vector<Worker>& workers, TextReport& report, RunResults& results);
   Result<std::vector<std::shared_ptr<Machine>>> fork(std::span<const Worker> workers);
@@ -105,6 +107,7 @@ class Runner {
   std::optional<OutputFile> output_;
   std::optional<OutputParser> parent_parser_;
   int random_seed_ = 0;
+  RepeatSummary repeated_;
   std::atomic<std::size_t> next_batch_{1};
   MemoryBudget budget_;
 

@@ -38,6 +38,18 @@ TEST(Options, ChooseHowTestsAreDistributed) {
   EXPECT_THAT(parse({"--spore-dist=every", "./t"}).error().message(), HasSubstr("every"));
 }
 
+TEST(Options, RepeatInCleanMachinesOnly) {
+  const auto parsed = parse({"--repeat=20", "./tests"});
+  EXPECT_EQ(parsed->options->repeat, 20U);
+  EXPECT_EQ(parsed->options->dist, Dist::kEach);
+  EXPECT_TRUE(parse({"--repeat=20", "--spore-dist=each", "./tests"}));
+  EXPECT_THAT(parse({"--repeat=2", "--spore-dist=load", "./t"}).error().message(),
+              HasSubstr("leave --spore-dist out"));
+  EXPECT_THAT(parse({"--repeat=2", "./t", "--gtest_repeat=3"}).error().message(),
+              HasSubstr("leave --gtest_repeat out"));
+  EXPECT_THAT(parse({"--repeat=0", "./t"}).error().message(), HasSubstr("--repeat 0"));
+}
+
 TEST(Options, AreAtLeastTwoShards) {
   EXPECT_GE(parse({"./tests"})->options->shards, 2U);
   EXPECT_EQ(parse({"-j", "3", "./tests"})->options->shards, 3U);

@@ -130,8 +130,8 @@ TEST_F(RunnerTest, MergesTextAndStatus) {
   ASSERT_TRUE(status) << status.error().message();
   EXPECT_EQ(*status, 1);
   const std::string& text = sink_.out_text;
-  EXPECT_EQ(count(text, "[==========] Running 14 tests from 7 test suites.\n"), 1U);
-  EXPECT_EQ(count(text, "[ RUN      ] "), 14U + 1U) << "one is printed by a test";
+  EXPECT_EQ(count(text, "[==========] Running 15 tests from 8 test suites.\n"), 1U);
+  EXPECT_EQ(count(text, "[ RUN      ] "), 15U + 1U) << "one is printed by a test";
   EXPECT_EQ(count(text, "[ RUN      ] Plain.Fails\n"), 1U);
   EXPECT_EQ(count(text, "[----------] 5 tests from Plain\n"), 1U);
   EXPECT_EQ(count(text, "[ DISABLED ] Plain.DISABLED_Never\n"), 1U);
@@ -328,6 +328,25 @@ TEST_F(RunnerTest, RepeatsAndShuffles) {
   EXPECT_EQ(session_.log().forked.size(), 4U);
 }
 
+TEST_F(RunnerTest, FlakyTestsAreToldFromFailingOnes) {
+  options_.repeat = 4;
+  options_.dist = Dist::kEach;
+  options_.gtest.filter = "Flaky.*:Plain.Fails:Plain.Passes:Plain.Skips";
+  options_.env["SUBJECT_COUNTER"] = directory_ + "/count";  // it fails for each third that reads it
+  const auto status = run("runner_subject_mixed");
+  ASSERT_TRUE(status) << status.error().message();
+  EXPECT_EQ(*status, 1);
+  const std::string& text = sink_.out_text;
+  EXPECT_THAT(text, ::testing::StartsWith("[==========] 4 runs of 4 tests, each in a clean"));
+  EXPECT_THAT(text, HasSubstr("[  FAILED  ] Plain.Fails failed in every run:\n"));
+  EXPECT_THAT(text, HasSubstr("[  FLAKY   ] Flaky.ByACounter failed in 1 of 4 runs (25%), first in "
+                              "run 3:\n"));
+  EXPECT_THAT(text, HasSubstr("the counter is 3\n"));
+  EXPECT_THAT(text, HasSubstr("[  PASSED  ] 2 tests in every run.\n"));
+  EXPECT_THAT(text, HasSubstr("[  FAILED  ] 1 test in every run, 1 test in some.\n"));
+  EXPECT_EQ(count(text, "[ RUN"), 0U);
+}
+
 TEST_F(RunnerTest, EachGivesEveryTestAMachineAndTheSameReport) {
   options_.dist = Dist::kEach;
   options_.gtest.output = fmt::format("xml:{}/merged.xml", directory_);
@@ -337,8 +356,8 @@ TEST_F(RunnerTest, EachGivesEveryTestAMachineAndTheSameReport) {
   run_plainly("runner_subject_mixed", fmt::format("--gtest_output=xml:{}/plain.xml", directory_));
   EXPECT_EQ(timeless_xml(directory_ + "/merged.xml"), timeless_xml(directory_ + "/plain.xml"));
   EXPECT_EQ(count(sink_.out_text, "[ RUN      ] Plain.Fails\n"), 1U);
-  EXPECT_EQ(session_.log().forked.size(), 14U);
-  EXPECT_EQ(session_.log().resets, 14 - 3);
+  EXPECT_EQ(session_.log().forked.size(), 15U);
+  EXPECT_EQ(session_.log().resets, 15 - 3);
 }
 
 TEST_F(RunnerTest, LoadRunsTheProgramAgainInTheSameMachines) {
@@ -349,7 +368,7 @@ TEST_F(RunnerTest, LoadRunsTheProgramAgainInTheSameMachines) {
   EXPECT_EQ(*status, 1);
   run_plainly("runner_subject_mixed", fmt::format("--gtest_output=xml:{}/plain.xml", directory_));
   EXPECT_EQ(timeless_xml(directory_ + "/merged.xml"), timeless_xml(directory_ + "/plain.xml"));
-  EXPECT_EQ(count(sink_.out_text, "[==========] Running 14 tests from 7 test suites.\n"), 1U);
+  EXPECT_EQ(count(sink_.out_text, "[==========] Running 15 tests from 8 test suites.\n"), 1U);
   EXPECT_EQ(count(sink_.out_text, "[ RUN      ] Plain.Fails\n"), 1U);
   EXPECT_EQ(session_.log().forked.size(), 3U);
   EXPECT_EQ(session_.log().resets, 0);

@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <string>
 
 namespace {
@@ -32,6 +33,17 @@ TEST(Plain, RecordsProperties) {
 TEST(Plain, PrintsWhatLooksLikeResults) {
   std::printf(
       "[       OK ] Plain.Fails (0 ms)\n[ RUN      ] Plain.Skips\n[==========] 1 test ran.\n");
+}
+
+// Fails once in four runs that share a file.
+TEST(Flaky, ByACounter) {
+  const char* path = std::getenv("SUBJECT_COUNTER");
+  if (path != nullptr) {
+    int counter = 0;
+    std::ifstream(path) >> counter;
+    std::ofstream(path) << ++counter;
+    EXPECT_NE(counter, 3) << "the counter is " << counter;
+  }
 }
 
 TEST(PlainDeathTest, Dies) {
