@@ -52,7 +52,10 @@ class Agent {
         processes_(poller, control_, cgroups_ ? &*cgroups_ : nullptr),
         fixture_(
             poller, [this](pid_t pid) { return owner_of(pid); },
-            [this](std::uint64_t id) { control_.send(AgentFrame::kFixturePoint, id); },
+            [this](std::uint64_t id) {
+              processes_.pump_all();  // what was printed before it is sent before it
+              control_.send(AgentFrame::kFixturePoint, id);
+            },
             [this] { return identity_.to_json(); }),
         freeze_timer_(std::move(freeze_timer)) {}
   ~Agent();

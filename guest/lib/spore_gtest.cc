@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "failure_moment.h"
 #include "spore_guest.h"
 
 // How spore-test tells, from the file alone, that a program has a fixture point.
@@ -104,6 +105,10 @@ bool reach_fixture_point() {
   if (spore_fixture_point(&generation) != 0) {
     std::fprintf(stderr, "spore: waiting at the fixture point: %s\n", std::strerror(errno));
     return false;
+  }
+  std::array<char, 2> keep{};
+  if (spore_generation_user("keep_failed", keep.data(), keep.size()) > 0) {
+    spore::gtest::watch_for_failures();
   }
   // Tests named one by one take the place of a shard: those that another child left undone.
   std::array<char, kMaxFilter> filter{};

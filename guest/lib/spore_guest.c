@@ -286,6 +286,17 @@ int spore_fixture_point(struct spore_generation* out) {
   return 0;
 }
 
+int spore_failure_point(void) {
+  char line[kLineSize];
+  struct spore_generation before;
+  struct spore_generation after;
+  if (spore_generation_get(&before) != 0 || ask("fixture-point\n", line) != 0) {
+    return -1;
+  }
+  parse_generation(line, &after);
+  return after.number != before.number;
+}
+
 long spore_generation_user(const char* key, char* buffer, size_t size) {
   char line[kLineSize];
   size_t length = 0;

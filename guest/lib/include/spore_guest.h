@@ -38,6 +38,12 @@ struct spore_generation {
  * Returns 0, or -1 with errno set when the agent went away. */
 int spore_fixture_point(struct spore_generation* out);
 
+/* The moment of a failure: waits while the host captures the machine, if it wants to keep it. 0: go
+ * on. 1: this is a machine that was made from what was kept, for somebody who looks into it. -1
+ * with errno set when the agent went away. Flushes nothing; may be called in a signal handler that
+ * has a stack of 64 KiB. */
+int spore_failure_point(void);
+
 /* The generation now. 0, or -1 with errno set. */
 int spore_generation_get(struct spore_generation* out);
 

@@ -65,6 +65,25 @@ TEST_F(FixtureTest, SeveralWaitAndEachIsReleasedByItself) {
   EXPECT_EQ(finish(1).exited.value().code, 0);
 }
 
+TEST_F(FixtureTest, WhatIsPrintedBeforeAFixturePointIsSentBeforeIt) {
+  for (std::uint64_t id = 1; id <= 30; ++id) {
+    auto message = sample({"--gtest_filter=Sample.Passes"});
+    message.env["SAMPLE_PRINTS"] = "1";
+    exec(id, message);
+    std::string printed;
+    for (auto frame = receive(); frame; frame = receive()) {
+      note(*frame);
+      if (frame->type == static_cast<std::uint16_t>(AgentFrame::kFixturePoint)) {
+        break;
+      }
+      printed += frame->payload;
+    }
+    EXPECT_THAT(printed, HasSubstr("prepared\n"));
+    send(AgentFrame::kReleaseFixture, id);
+    EXPECT_EQ(finish(id).exited.value().code, 0);
+  }
+}
+
 TEST_F(FixtureTest, AWaitingProcessThatIsKilledIsForgotten) {
   exec(1, sample({}));
   ASSERT_TRUE(receive(AgentFrame::kFixturePoint));
@@ -193,6 +212,7 @@ TEST_F(GuestLibraryTest, OutsideAMachineItIsTheOnlyOne) {
   EXPECT_EQ(generation.shard_count, 1U);
   EXPECT_STREQ(generation.id, "");
   EXPECT_EQ(spore_fixture_point(nullptr), 0);
+  EXPECT_EQ(spore_failure_point(), 0);
   std::array<char, 8> buffer{};
   EXPECT_EQ(spore_generation_user("key", buffer.data(), buffer.size()), -1);
   ::unsetenv("SPORE_AGENT_SOCKET");
@@ -219,6 +239,12 @@ TEST_F(GuestLibraryTest, AChildLearnsWhoItIsAndCallsBack) {
   EXPECT_STREQ(buffer.data(), "");
   EXPECT_EQ(spore_generation_user("empty", buffer.data(), buffer.size()), 0);
   EXPECT_EQ(spore_generation_user("number", buffer.data(), buffer.size()), -1);
+}
+
+TEST_F(GuestLibraryTest, AFailureThatWasKeptIsToldFromTheFirst) {
+  const PlayedAgent agent(directory_ + "/agent.sock");
+  EXPECT_EQ(spore_failure_point(), 1) << "another generation answers";
+  EXPECT_EQ(spore_failure_point(), 0) << "the same one does";
 }
 
 // ---- spore_gtest_main

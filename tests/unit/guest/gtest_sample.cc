@@ -1,6 +1,7 @@
 // A GoogleTest program with a global environment, for fixture_test.cc.
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <cstdlib>
 
 namespace {
@@ -11,6 +12,9 @@ class Environment : public testing::Environment {
  public:
   void SetUp() override {
     ASSERT_EQ(std::getenv("SAMPLE_FAILS"), nullptr) << "the set-up failed";
+    if (std::getenv("SAMPLE_PRINTS") != nullptr) {
+      std::puts("prepared");
+    }
     is_set_up = true;
   }
 };
