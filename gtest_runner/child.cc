@@ -56,6 +56,7 @@ class ChildRun {
             "The test was ended by spore-test: no test began or ended within the {} s of "
             "--timeout.",
             static_cast<double>(settings_.timeout->count()) / 1000);
+        note_failure();
         machine_.close();
         outcome_.machine_alive = false;
         return;
@@ -69,15 +70,33 @@ class ChildRun {
       } else if (const auto* exited = std::get_if<Exited>(&*event)) {
         exited_ = *exited;
         death_ = fmt::format("The test program {} while this test ran.", describe(*exited));
+        if (exited_->status() != 0 || parser_.running()) {
+          note_failure();
+        }
         return;
       } else if (const auto* lost = std::get_if<Lost>(&*event)) {
         take_lost(lost->end);
         return;
-      } else if (auto released = process.release_fixture_point(); !released) {
-        death_ = released.error().message();
-        return;
+      } else {
+        note_failure();
+        if (auto released = process.release_fixture_point(); !released) {
+          death_ = released.error().message();
+          return;
+        }
+        deadline = next_deadline();
       }
     }
+  }
+
+  // The machine as it is now, for each failure that stopped it; else, of a program that cannot stop
+  // where it fails, as it is in the end.
+  void note_failure() {
+    const auto test = parser_.running() ? parser_.running() : first_failed_;
+    if (!settings_.on_failure || !test || (exited_ && noted_)) {
+      return;
+    }
+    noted_ = true;
+    settings_.on_failure(*test);
   }
 
   void take(const Output& output) {
@@ -106,7 +125,10 @@ class ChildRun {
   void add(TestRecord record) {
     left_.erase(record.test);
     record.batch = batch_.id;
-    test_failed_ = test_failed_ || record.outcome == Outcome::kFailed;
+    if (record.outcome == Outcome::kFailed) {
+      test_failed_ = true;
+      first_failed_ = first_failed_.value_or(record.test);
+    }
     report_.add(std::move(record));
   }
 
@@ -185,6 +207,8 @@ class ChildRun {
   std::optional<Exited> exited_;
   std::string death_;
   bool test_failed_ = false;
+  std::optional<std::size_t> first_failed_;
+  bool noted_ = false;
   bool preamble_told_ = false;
 };
 

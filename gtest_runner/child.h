@@ -2,6 +2,7 @@
 // says which tests are still to be run.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,6 +38,9 @@ struct ChildOutcome {
 struct ChildSettings {
   std::optional<Milliseconds> timeout;  // without progress
   std::string name;                     // "child 2"
+  // Told of the moment of a failure, while the machine stands there; may be empty. `test`: an index
+  // into the list.
+  std::function<void(std::size_t test)> on_failure = {};
 };
 
 // Runs `batch` in `machine`. `parser` expects the tests of the batch, and has read what the parent

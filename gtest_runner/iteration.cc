@@ -19,6 +19,7 @@ namespace {
 constexpr std::size_t kMaxFilterArgument = std::size_t{96} * 1024;
 constexpr std::size_t kMaxFilterParameter = 2560;
 constexpr const char* kFilterParameter = "gtest_filter";
+constexpr const char* kKeepParameter = "keep_failed";  // see guest/lib/failure_moment.h
 
 using Clock = std::chrono::steady_clock;
 
@@ -181,6 +182,9 @@ void Runner::fill_batch(Worker& worker, std::vector<std::size_t> tests, bool by_
   }
   worker.batch.tests = std::move(tests);
   if (program_.has_fixture_point) {
+    if (keeper_) {
+      worker.parameters.user[kKeepParameter] = "1";
+    }
     worker.batch.inherited = notes_.inherited;
     worker.batch.report_path = guest_report_path(0);
     return;
@@ -260,8 +264,11 @@ Result<std::vector<std::shared_ptr<Machine>>> Runner::fork(std::span<const Worke
 Result<void> Runner::work(Worker& worker, std::shared_ptr<Machine> machine, TextReport& report,
                           RunResults& results) {
   for (int attempt = 1;; ++attempt) {
-    const ChildSettings settings{.timeout = options_.timeout,
-                                 .name = fmt::format("child {}", worker.index)};
+    ChildSettings settings{.timeout = options_.timeout,
+                           .name = fmt::format("child {}", worker.index)};
+    if (keeper_) {
+      settings.on_failure = [&](std::size_t test) { keep_failed(*machine, test); };
+    }
     OutputParser parser = parent_parser_ ? *parent_parser_ : OutputParser(list_, {});
     parser.expect(worker.batch.tests);
     SPORE_ASSIGN(const ChildOutcome outcome,
@@ -330,6 +337,16 @@ Result<std::unique_ptr<Machine>> Runner::renew(Worker& worker, Machine& machine,
   costs_.phases.push_back((*renewed)->fork_timings());
   costs_.resets_ms += seconds_since(start) * 1000;
   return renewed;
+}
+
+void Runner::keep_failed(Machine& machine, std::size_t test) {
+  const std::string name = list_.tests[test].full_name();
+  const auto path = keeper_->keep(machine, *spore_, name);
+  if (path) {
+    say(fmt::format("{} is kept: spore run --from {} -- sh", name, *path));
+  } else {
+    say(fmt::format("{} is not kept: {}", name, path.error().message()));
+  }
 }
 
 void Runner::note_costs(Machine& machine) {

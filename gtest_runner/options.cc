@@ -161,6 +161,8 @@ void declare(CLI::App& app, RawOptions& raw, Options& options) {
   app.add_option("--repeat", raw.repeat,
                  "Runs of each test, every one from the same state with other entropy: tells flaky "
                  "tests from failing ones");
+  app.add_option("--keep-failed", options.keep_failed,
+                 "Directory where the machines of failed tests are kept, as they were then");
   app.add_option("--setup", options.setup, "Shell line, run once in the guest before the fork");
   app.add_option("--memory", raw.memory, "RAM of the machine: MiB, or with a suffix M or G (512)");
   app.add_option(

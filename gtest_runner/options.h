@@ -40,6 +40,7 @@ struct Options {
   std::string kernel;
   std::string console_log;  // empty: none
   bool timings = false;
+  std::string keep_failed;   // directory for the machines of failed tests; empty: none is kept
   std::uint32_t repeat = 0;  // runs of each test to find flaky ones; 0: one run, in full
   bool fresh = false;        // no machine of an earlier run will do
   bool prepare = false;      // for later runs: no test is run

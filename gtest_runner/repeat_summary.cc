@@ -49,9 +49,9 @@ std::string RepeatSummary::text(const TestList& list) const {
     } else {
       ++flaky;
       const double rate = static_cast<double>(tally.failed) / static_cast<double>(runs_);
-      text += fmt::format("[  FLAKY   ] {} failed in {} of {} ({:.3g}%), first in run {}:\n{}",
-                          name, tally.failed, plural(runs_, "run"), rate * 100,
-                          tally.first, tally.output);
+      text +=
+          fmt::format("[  FLAKY   ] {} failed in {} of {} ({:.3g}%), first in run {}:\n{}", name,
+                      tally.failed, plural(runs_, "run"), rate * 100, tally.first, tally.output);
     }
   }
   text += fmt::format("[  PASSED  ] {} in every run.\n", plural(passed, "test"));

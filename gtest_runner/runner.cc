@@ -51,6 +51,9 @@ Runner::Runner(Session& session, const Options& options, const Program& program,
       stdout_is_terminal_(stdout_is_terminal),
       progress_(std::move(progress)),
       budget_(options.memory_budget) {
+  if (!options_.keep_failed.empty()) {
+    keeper_.emplace(options_.keep_failed);
+  }
   output_ = resolve_output(options_.gtest.output, program_.path);
   costs_.engine = session_.engine();
 }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "child.h"
+#include "failure_keeper.h"
 #include "guest_command.h"
 #include "memory_budget.h"
 #include "options.h"
@@ -80,6 +81,7 @@ class Runner {
   void after_child(Worker& worker, const ChildOutcome& outcome, TextReport& report,
                    RunResults& results);
   void note_costs(Machine& machine);
+  void keep_failed(Machine& machine, std::size_t test);
   void say(const std::string& text) const;
   [[nodiscard]] ExecRequest request(std::vector<std::string> gtest_flags) const;
   [[nodiscard]] std::vector<std::string> run_flags(const std::string& filter,
@@ -108,6 +110,7 @@ class Runner {
   std::optional<OutputParser> parent_parser_;
   int random_seed_ = 0;
   RepeatSummary repeated_;
+  std::optional<FailureKeeper> keeper_;
   std::atomic<std::size_t> next_batch_{1};
   MemoryBudget budget_;
 

@@ -394,10 +394,13 @@ class FakeMachine : public Machine {
     return found == processes_.end() ? nullptr : found->second;
   }
 
-  Result<std::shared_ptr<Spore>> capture(const CaptureOptions&) override {
+  Result<std::shared_ptr<Spore>> capture(const CaptureOptions& options) override {
     const std::lock_guard lock(mutex_);
     auto shared = std::make_shared<Shared>();
     shared->log = log_;
+    if (options.keep_running) {  // no process of the host can be in two places
+      return std::make_shared<FakeSpore>(shared);
+    }
     shared->captured = std::exchange(processes_, {});
     return std::make_shared<FakeSpore>(shared);
   }

@@ -347,6 +347,36 @@ TEST_F(RunnerTest, FlakyTestsAreToldFromFailingOnes) {
   EXPECT_EQ(count(text, "[ RUN"), 0U);
 }
 
+TEST_F(RunnerTest, MachinesOfFailedTestsAreKept) {
+  options_.keep_failed = directory_ + "/kept";
+  options_.dist = Dist::kEach;
+  options_.shards = 2;
+  options_.timeout = std::chrono::milliseconds(1500);  // one of them sleeps
+  ASSERT_EQ(run("runner_subject_dying").value(), 1);
+  options_.gtest.filter = "Plain.Fails:Plain.Passes";
+  ASSERT_EQ(run("runner_subject_mixed").value(), 1);
+  std::vector<std::string> kept;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(options_.keep_failed)) {
+    if (entry.path().filename() == "number") {
+      kept.push_back(entry.path().parent_path().lexically_relative(options_.keep_failed).string());
+    }
+  }
+  EXPECT_THAT(kept, ::testing::UnorderedElementsAre("1/fixture-point", "1/Dying.B", "1/Dying.D",
+                                                    "1/Dying.F", "1/Hanging.G", "2/fixture-point",
+                                                    "2/Plain.Fails"));
+  EXPECT_THAT(sink_.err_text,
+              HasSubstr(fmt::format("spore-test: Plain.Fails is kept: spore run --from "
+                                    "{}/2/Plain.Fails -- sh\n",
+                                    options_.keep_failed)));
+}
+
+TEST(FailureKeeper, NamesFilesAfterTests) {
+  EXPECT_EQ(file_name_of("Suite.Test"), "Suite.Test");
+  EXPECT_EQ(file_name_of("In/Suite.Test/0"), "In-Suite.Test-0");
+  EXPECT_EQ(file_name_of("S.T/../\"x y"), "S.T-..--x-y");
+  EXPECT_EQ(file_name_of(std::string(400, 'a')).size(), 150U);
+}
+
 TEST_F(RunnerTest, EachGivesEveryTestAMachineAndTheSameReport) {
   options_.dist = Dist::kEach;
   options_.gtest.output = fmt::format("xml:{}/merged.xml", directory_);

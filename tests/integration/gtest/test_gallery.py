@@ -1,0 +1,46 @@
+"""The gallery of failures, in real machines: it looks as the docs say, and can be looked into."""
+
+import pathlib
+import re
+import subprocess
+
+DOCS = pathlib.Path(__file__).parents[3] / "docs" / "gtest-runner.md"
+COMMAND = re.compile(
+    r"^\$ spore-test (?P<words>.*) build/bin/gallery_test 2> errors$", re.MULTILINE
+)
+
+
+def timeless(text: str) -> list[str]:
+    """Lines without what differs in every run: times, places, and consoles."""
+    text = re.sub(r"\(\d+ ms( total)?\)", r"(N ms\1)", text)
+    text = re.sub(r"^\S*examples/gtest_gallery/", "", text, flags=re.MULTILINE)
+    lines = [line for line in text.splitlines() if not re.match(r"\[ *\d+\.\d+\]|\.\.\.$", line)]
+    return [line for line in lines if line]
+
+
+def test_the_docs_show_what_the_user_sees(spore_test, tmp_path):
+    docs = DOCS.read_text()
+    command = COMMAND.search(docs)
+    printed, errors = docs[command.end() : docs.index("\n```", command.end())].split(
+        "\n$ cat errors\n"
+    )
+    kept = tmp_path / "kept"
+    words = command["words"].replace("--keep-failed kept", f"--keep-failed {kept}").split()
+    done = spore_test.run(*words, spore_test.binary("gallery_test"))
+    assert done.returncode == 1, done.stderr
+    assert timeless(done.stdout) == timeless(printed)
+    said = done.stderr.replace(f"{kept}/", "kept/")
+    assert sorted(timeless(said)) == sorted(timeless(errors))
+    # The process stands where it crashed, in every machine that is made of what was kept.
+    look = "sleep 1; read pid < /tmp/spore-failed.pid; grep State: /proc/$pid/status"
+    crashed = kept / "1" / "Gallery.ReadsThroughANullPointer"
+    for _ in range(2):
+        seen = subprocess.run(
+            [spore_test.programs / "spore", "run", "--from", crashed, "--", "sh", "-c", look],
+            env=spore_test.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert seen.stdout == "State:\tT (stopped)\n", seen.stderr
