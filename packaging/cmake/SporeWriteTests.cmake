@@ -1,0 +1,220 @@
+# Asks a GoogleTest program for its tests and writes what CTest is to know of them:
+#   cmake -D SETTINGS=<file of spore_discover_tests()> -P SporeWriteTests.cmake
+cmake_minimum_required(VERSION 3.20)
+include("${SETTINGS}")
+
+# Properties of the tests that their machine has too.
+set(shared_properties DEPENDS ENVIRONMENT ENVIRONMENT_MODIFICATION FIXTURES_REQUIRED LABELS
+    REQUIRED_FILES)
+
+# What means something in CMake's lists is hidden while lines are one: control characters, which
+# no line has, stand for it.
+string(ASCII 1 open_bracket)
+string(ASCII 2 close_bracket)
+string(ASCII 3 semicolon)
+string(ASCII 4 backslash)
+
+function(hide out text)
+  string(REPLACE "[" "${open_bracket}" text "${text}")
+  string(REPLACE "]" "${close_bracket}" text "${text}")
+  string(REPLACE ";" "${semicolon}" text "${text}")
+  string(REPLACE "\\" "${backslash}" text "${text}")
+  set(${out} "${text}" PARENT_SCOPE)
+endfunction()
+
+function(show out text)
+  string(REPLACE "${open_bracket}" "[" text "${text}")
+  string(REPLACE "${close_bracket}" "]" text "${text}")
+  string(REPLACE "${semicolon}" ";" text "${text}")
+  string(REPLACE "${backslash}" "\\" text "${text}")
+  set(${out} "${text}" PARENT_SCOPE)
+endfunction()
+
+# Appends one argument in CMake's language, whatever is in it.
+function(append_quoted out word)
+  string(REPLACE "\\" "\\\\" word "${word}")
+  string(REPLACE "\"" "\\\"" word "${word}")
+  string(REPLACE "$" "\\$" word "${word}")
+  set(${out} "${${out}} \"${word}\"" PARENT_SCOPE)
+endfunction()
+
+# The names of the tests, as the program prints them.
+function(ask_program out)
+  foreach(name IN ITEMS COLOR FILTER OUTPUT SHARD_INDEX SHARD_STATUS_FILE TOTAL_SHARDS)
+    unset(ENV{GTEST_${name}})  # those of the build's environment are about other runs
+  endforeach()
+  set(filter "*")
+  if(NOT ARG_TEST_FILTER STREQUAL "")
+    set(filter "${ARG_TEST_FILTER}")
+  endif()
+  file(MAKE_DIRECTORY "${ARG_WORKING_DIRECTORY}")
+  execute_process(COMMAND "${PROGRAM}" --gtest_list_tests "--gtest_filter=${filter}"
+    WORKING_DIRECTORY "${ARG_WORKING_DIRECTORY}" TIMEOUT "${ARG_DISCOVERY_TIMEOUT}"
+    OUTPUT_VARIABLE text ERROR_VARIABLE errors RESULT_VARIABLE result)
+  if(NOT result EQUAL 0)
+    message(FATAL_ERROR "spore_discover_tests(${TARGET_NAME}): this host was to run\n"
+            "  ${PROGRAM} --gtest_list_tests\n(at most ${ARG_DISCOVERY_TIMEOUT} s, see "
+            "DISCOVERY_TIMEOUT), and it ended with: ${result}\n${text}${errors}")
+  endif()
+  set(${out} "${text}" PARENT_SCOPE)
+endfunction()
+
+# The end of every command: what spore-test is told, the program, what that is told.
+function(command_text out)
+  set(text "")
+  foreach(word IN ITEMS --jobs "${ARG_JOBS}")
+    append_quoted(text "${word}")
+  endforeach()
+  if(NOT ARG_DIST STREQUAL "")
+    append_quoted(text "--spore-dist=${ARG_DIST}")
+  endif()
+  if(NOT ARG_SETUP STREQUAL "")
+    append_quoted(text --setup)
+    append_quoted(text "${ARG_SETUP}")
+  endif()
+  foreach(option IN ITEMS DATA MOUNT)
+    string(TOLOWER "--${option}" flag)
+    foreach(path IN LISTS ARG_${option})
+      append_quoted(text ${flag})
+      append_quoted(text "${path}")
+    endforeach()
+  endforeach()
+  foreach(word IN LISTS ARG_SPORE_ARGS)
+    append_quoted(text "${word}")
+  endforeach()
+  append_quoted(text "${PROGRAM}")
+  foreach(word IN LISTS ARG_EXTRA_ARGS)
+    append_quoted(text "${word}")
+  endforeach()
+  append_quoted(text --gtest_also_run_disabled_tests)  # whether they run is CTest's to say
+  set(${out} "${text}" PARENT_SCOPE)
+endfunction()
+
+# What set_tests_properties() is told of each test, and of the machine.
+function(properties_text tests_out machine_out)
+  set(tests "")
+  set(machine "")
+  set(fixtures "${MACHINE}")
+  set(properties "${ARG_PROPERTIES}")
+  while(NOT properties STREQUAL "")
+    list(POP_FRONT properties name value)
+    if(name STREQUAL "FIXTURES_REQUIRED")
+      list(APPEND fixtures ${value})
+    else()
+      append_quoted(tests "${name}")
+      append_quoted(tests "${value}")
+    endif()
+    if(name IN_LIST shared_properties)
+      append_quoted(machine "${name}")
+      append_quoted(machine "${value}")
+    endif()
+  endwhile()
+  append_quoted(tests FIXTURES_REQUIRED)
+  append_quoted(tests "${fixtures}")
+  set(${tests_out} "${tests}" PARENT_SCOPE)
+  set(${machine_out} "${machine}" PARENT_SCOPE)
+endfunction()
+
+# The name of a test for people: a type or a value in place of its number, where that is known. What
+# has a name of its own in place of the number keeps it.
+function(pretty_name out suite type test value)
+  if(NOT type STREQUAL "" AND NOT ARG_NO_PRETTY_TYPES AND suite MATCHES "^(.*)/[0-9]+$")
+    set(suite "${CMAKE_MATCH_1}")
+    string(APPEND test "<${type}>")
+  endif()
+  if(NOT value STREQUAL "" AND NOT ARG_NO_PRETTY_VALUES AND test MATCHES "^(.*)/[0-9]+$")
+    set(test "${CMAKE_MATCH_1}/${value}")
+  endif()
+  string(REGEX REPLACE "(^|/)DISABLED_" "\\1" name "${suite}.${test}")
+  string(REGEX REPLACE "^([^.]*)[.]DISABLED_" "\\1." name "${name}")
+  set(${out} "${name}" PARENT_SCOPE)
+endfunction()
+
+# Writes the entry of one test, and appends its name to `names`.
+function(append_test suite type test value disabled)
+  pretty_name(name "${suite}" "${type}" "${test}" "${value}")
+  # Two values may look the same, and a disabled test may be called like another one.
+  set(unique "${name}")
+  string(MD5 key "${unique}")
+  set(number 1)
+  while(DEFINED seen_${key})
+    math(EXPR number "${number} + 1")
+    set(unique "${name}#${number}")
+    string(MD5 key "${unique}")
+  endwhile()
+  set(seen_${key} TRUE PARENT_SCOPE)
+  show(unique "${unique}")
+  set(name "${ARG_TEST_PREFIX}${unique}${ARG_TEST_SUFFIX}")
+  show(filter "${suite}.${test}")
+  # These mean something in a filter; the types of a suite may have names with them.
+  string(REGEX REPLACE "[-:*]" "?" filter "${filter}")
+
+  set(quoted "")
+  append_quoted(quoted "${name}")
+  set(entry "add_test(${quoted} ${spore_test}${command}")
+  append_quoted(entry "--gtest_filter=${filter}")
+  string(APPEND entry ")\nset_tests_properties(${quoted} PROPERTIES${common}"
+         " SKIP_REGULAR_EXPRESSION \"\\\\[  SKIPPED \\\\]\"${tests_properties}")
+  if(disabled)
+    string(APPEND entry " DISABLED TRUE")
+  endif()
+  # At once: a text that grows would be copied for each of thousands of tests.
+  file(APPEND "${new_file}" "${entry})\n")
+  # A bracket without its other half would make a list one of other elements.
+  if(NOT name MATCHES "\\[|\\]")
+    string(REPLACE ";" "\\;" name "${name}")
+    list(APPEND names "${name}")
+    set(names "${names}" PARENT_SCOPE)
+  endif()
+endfunction()
+
+ask_program(text)
+command_text(command)
+properties_text(tests_properties machine_properties)
+set(spore_test "")
+append_quoted(spore_test "${SPORE_TEST}")
+set(common " WORKING_DIRECTORY")
+append_quoted(common "${ARG_WORKING_DIRECTORY}")
+
+set(quoted "")
+append_quoted(quoted "${ARG_TEST_PREFIX}${MACHINE}${ARG_TEST_SUFFIX}")
+set(new_file "${TESTS_FILE}.new")
+file(WRITE "${new_file}" "add_test(${quoted} ${spore_test} --prepare${command})
+set_tests_properties(${quoted} PROPERTIES${common} FIXTURES_SETUP \"${MACHINE}\"\
+${machine_properties})
+")
+
+set(names "")
+set(found FALSE)
+hide(text "${text}")
+string(REPLACE "\n" ";" lines "${text}")
+foreach(want_disabled IN ITEMS FALSE TRUE)  # the others are the first to choose their names
+  set(suite "")
+  foreach(line IN LISTS lines)
+    if(line MATCHES "^([^ ]+)[.](  # TypeParam = (.*))?$")
+      set(suite "${CMAKE_MATCH_1}")
+      set(type "${CMAKE_MATCH_3}")
+    elseif(NOT suite STREQUAL "" AND line MATCHES "^  ([^ ]+)(  # GetParam[(][)] = (.*))?$")
+      set(test "${CMAKE_MATCH_1}")
+      set(value "${CMAKE_MATCH_3}")
+      set(disabled FALSE)
+      if("/${suite}/${test}" MATCHES "/DISABLED_")
+        set(disabled TRUE)
+      endif()
+      if(disabled STREQUAL want_disabled)
+        append_test("${suite}" "${type}" "${test}" "${value}" ${disabled})
+        set(found TRUE)
+      endif()
+    else()
+      set(suite "")  # what the program itself prints
+    endif()
+  endforeach()
+endforeach()
+
+if(NOT found)
+  file(WRITE "${new_file}" "")  # a machine for nothing
+endif()
+set(list "")
+append_quoted(list "${names}")
+file(APPEND "${new_file}" "set(${ARG_TEST_LIST}${list})\n")
+file(RENAME "${new_file}" "${TESTS_FILE}")
