@@ -58,13 +58,12 @@ def test_ctest_runs_each_test_in_a_fork_of_one_machine(spore_test, tmp_path):
     ):
         done = run(*command)
         assert done.returncode == 0, done.stdout
-    # The installed programs find each other, and what they keep is of this test only.
+    # The installed programs find each other, and machines are kept.
     env = {
         name: value
         for name, value in {**os.environ, **spore_test.env}.items()
         if name not in ("SPORE_BIN", "SPORE_KEPT_LIMIT")
     }
-    env["SPORE_CACHE_DIR"] = str(tmp_path / "cache")
     everything = ("--test-output-size-passed", "100000", "--test-output-size-failed", "100000")
 
     def ctest(*words: str) -> tuple[int, str, Report]:
