@@ -36,13 +36,16 @@ class TemporaryFolder {
         ::access(memory.c_str(), W_OK) == 0 ? memory : std::filesystem::temp_directory_path();
     std::string pattern = (where / "spores-XXXXXX").string();
     SPORE_CHECK(::mkdtemp(pattern.data()) != nullptr);
-    path_ = pattern;
+    // Not this one itself: who collects garbage looks at what lies beside its folder too, and there
+    // tests that run at the same time have theirs.
+    path_ = pattern + "/alone";
+    std::filesystem::create_directory(path_);
   }
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
   ~TemporaryFolder() {
     std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
+    std::filesystem::remove_all(std::filesystem::path(path_).parent_path(), ignored);
   }
   [[nodiscard]] std::string path(std::string_view name = {}) const {
     return name.empty() ? path_ : path_ + "/" + std::string(name);
