@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "base/digest.h"
 #include "output_file.h"
 
 namespace spore::gtest_runner {
@@ -24,12 +23,13 @@ constexpr TextField kTexts[] = {{"list", &StartNotes::list},
                                 {"printed", &StartNotes::printed}};
 constexpr const char* kInherited = "inherited";
 
+// What is long, or secret, is told by its digest.
 std::string digest_of(const std::vector<std::string>& texts) {
-  std::string all;
+  KeptParts parts;
   for (const std::string& text : texts) {
-    all += fmt::format("{}:{}", text.size(), text);
+    parts[fmt::format("{:09}", parts.size())] = text;
   }
-  return base::sha256_of(all);
+  return kept_digest(parts);
 }
 
 }  // namespace
@@ -73,12 +73,12 @@ KeptParts start_key(const Options& options, const Program& program, const std::s
                      {"memory", std::to_string(options.memory_mib)},
                      {"CPUs", std::to_string(options.cpus)},
                      {"the working directory", options.workdir},
-                     {"--setup", base::sha256_of(options.setup)},
+                     {"--setup", digest_of({options.setup})},
                      {"the program's arguments", digest_of(gtest.rest)},
                      {"the day", day}};
   for (const auto* variables : {&gtest.env, &options.env}) {
     for (const auto& [name, value] : *variables) {
-      parts["the environment variable " + name] = base::sha256_of(value);
+      parts["the environment variable " + name] = digest_of({value});
     }
   }
   const auto output = resolve_output(gtest.output, program.path);
