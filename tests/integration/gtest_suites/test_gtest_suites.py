@@ -24,11 +24,7 @@ _DIED: Outcome = ("run", "completed", 1)
 
 _PROJECTS = {
     "snappy": ["snappy_unittest"],
-    "benchmark": [
-        *("benchmark_gtest", "benchmark_name_gtest", "benchmark_random_interleaving_gtest"),
-        *("commandlineflags_gtest", "perf_counters_gtest", "statistics_gtest"),
-        *("string_util_gtest", "time_unit_gtest"),
-    ],
+    "benchmark": ["benchmark_gtest", "perf_counters_gtest"],
     # Threads, files, descriptors, a program that starts itself by its own name.
     "leveldb": [
         *("cache_test", "corruption_test", "env_posix_test", "env_test", "recovery_test"),
