@@ -340,6 +340,12 @@ Result<std::unique_ptr<Machine>> Runner::renew(Worker& worker, Machine& machine,
 }
 
 void Runner::keep_failed(Machine& machine, std::size_t test) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!kept_tests_.insert(test).second && options_.repeat > 0) {
+      return;  // the first of many failures does
+    }
+  }
   const std::string name = list_.tests[test].full_name();
   const auto path = keeper_->keep(machine, *spore_, name);
   if (path) {

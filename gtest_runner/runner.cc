@@ -68,6 +68,11 @@ Result<int> Runner::run() {
                 fmt::format("writing {} (the shard's status file): it cannot be created",
                             options_.outer.status_file));
   }
+  if (options_.prepare && key_.empty()) {
+    return fail(ErrorCode::kInvalidArgument,
+                "--prepare: no later run could go on from the machine: SPORE_KEPT_LIMIT is 0, or "
+                "the tests are shuffled without --gtest_random_seed");
+  }
   SPORE_ASSIGN(const auto premature_exit_file,
                PrematureExitFile::create(options_.outer.premature_exit_file));
   if (!options_.gtest.output.empty() && !output_) {
@@ -94,7 +99,11 @@ Result<int> Runner::run() {
     }
   }
   SPORE_ASSIGN(const bool passed, run_repeatedly());
-  keep();
+  if (const auto kept = keep(); !kept && options_.prepare) {
+    return fail(kept.error());
+  } else if (!kept) {
+    say(kept.error().message());
+  }
   return passed ? 0 : 1;
 }
 

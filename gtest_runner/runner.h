@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -58,7 +59,7 @@ class Runner {
   Result<std::optional<int>> list_tests();
   Result<std::optional<int>> start();
   void start_again();
-  void keep();
+  Result<void> keep();
   Result<std::optional<int>> nothing_listed(const CommandResult& listed);
   Result<int> pass_through();
   Result<void> set_up();
@@ -116,6 +117,7 @@ class Runner {
 
   std::mutex mutex_;  // guards what follows, and the RunResults of an iteration
   std::vector<std::string> complaints_;
+  std::set<std::size_t> kept_tests_;
   bool passed_ = true;               // all children of this iteration so far
   std::deque<std::size_t> waiting_;  // tests that no worker has had
   RunCosts costs_;

@@ -167,24 +167,22 @@ Result<void> Runner::capture() {
   return {};
 }
 
-// For the next run that is given the same. A failure to do so is no failure of this one.
-void Runner::keep() {
+// For the next run that is given the same. A failure to do so is none of the tests'.
+Result<void> Runner::keep() {
   if (key_.empty() || kept_ || !spore_) {
-    return;
+    return {};
   }
   progress_("keeping the machine for the next run");
   const auto start = Clock::now();
-  const auto kept = keep_machine(
-      start_label(program_), key_, encode(notes_), [this](const std::string& path) -> Result<void> {
-        SPORE_TRY(spore_->save(path, {.annotations = {}, .whole = true}));
-        return {};
-      });
-  if (!kept) {
-    say(kept.error().message());
-    return;
-  }
-  costs_.kept_bytes = kept->bytes;
+  SPORE_ASSIGN(const KeptInfo kept,
+               keep_machine(start_label(program_), key_, encode(notes_),
+                            [this](const std::string& path) -> Result<void> {
+                              SPORE_TRY(spore_->save(path, {.annotations = {}, .whole = true}));
+                              return {};
+                            }));
+  costs_.kept_bytes = kept.bytes;
   costs_.keep_s = seconds_since(start);
+  return {};
 }
 
 }  // namespace spore::gtest_runner

@@ -370,6 +370,15 @@ TEST_F(RunnerTest, MachinesOfFailedTestsAreKept) {
                                     options_.keep_failed)));
 }
 
+TEST_F(RunnerTest, OfAFlakyTestTheFirstFailureIsKept) {
+  options_.keep_failed = directory_ + "/kept";
+  options_.repeat = 3;
+  options_.dist = Dist::kEach;
+  options_.gtest.filter = "Plain.Fails";
+  ASSERT_EQ(run("runner_subject_mixed").value(), 1);
+  EXPECT_EQ(count(sink_.err_text, "Plain.Fails is kept"), 1U);
+}
+
 TEST(FailureKeeper, NamesFilesAfterTests) {
   EXPECT_EQ(file_name_of("Suite.Test"), "Suite.Test");
   EXPECT_EQ(file_name_of("In/Suite.Test/0"), "In-Suite.Test-0");
@@ -481,6 +490,17 @@ TEST_F(WarmTest, AMachineDoesForEveryFilter) {
   options_.gtest.filter = "Fixture.F:Fixture.G";
   ASSERT_EQ(run("runner_subject_fixture").value(), 0);
   EXPECT_EQ(count(sink_.out_text, "[ RUN      ] "), 3U);
+}
+
+TEST_F(WarmTest, PreparingForNobodyIsRefused) {
+  options_.prepare = true;
+  is_warm_ = false;
+  EXPECT_THAT(run("runner_subject_mixed").error().message(), HasSubstr("--prepare: no later run"));
+  is_warm_ = true;
+  setenv("SPORE_CACHE_DIR", "/proc/none", 1);
+  EXPECT_FALSE(run("runner_subject_mixed")) << "it cannot be kept there";
+  options_.prepare = false;
+  EXPECT_EQ(run("runner_subject_mixed").value(), 1) << "the tests say";
 }
 
 TEST_F(WarmTest, FreshStartsFromNothing) {
