@@ -82,9 +82,7 @@ Result<bool> Runner::run_iteration(int iteration) {
   Silence silence;
   TextSink& sink = options_.repeat > 0 ? silence : sink_;
   TextReport report(sink, list_, selection_, style(), heading(iteration));
-  if (selection_.to_run.empty()) {
-    report.preamble(list_.preamble);
-  } else if (parent_parser_) {
+  if (parent_parser_) {
     report.preamble(parent_parser_->take_preamble());
     report.epilogue(parent_parser_->take_loose(), "");
   }
@@ -119,7 +117,8 @@ Result<bool> Runner::run_iteration(int iteration) {
 
 std::vector<Runner::Worker> Runner::make_workers() {
   const std::size_t tests = selection_.to_run.size();
-  const std::size_t count = std::min<std::size_t>(options_.shards, tests);
+  // A program that has nothing to run is run too: its main() may fail.
+  const std::size_t count = std::clamp<std::size_t>(tests, 1, options_.shards);
   if (options_.shards_given && count < options_.shards && tests > 0) {
     say(fmt::format("{} children for {} test{}, not {}", count, tests, tests == 1 ? "" : "s",
                     options_.shards));
@@ -141,7 +140,7 @@ std::vector<Runner::Worker> Runner::make_workers() {
     if (dealt) {
       // A program at its fixture point was told of no filter.
       const bool by_name = program_.has_fixture_point && options_.gtest.filter != "*";
-      fill_batch(worker, hands[i], by_name || options_.outer.total > 1);
+      fill_batch(worker, hands[i], by_name || options_.outer.total > 1 || tests == 0);
     } else {
       fill_batch(worker, take_tests(), true);
     }
@@ -174,6 +173,9 @@ void Runner::fill_batch(Worker& worker, std::vector<std::size_t> tests, bool by_
   if (by_filter) {
     const std::size_t limit = program_.has_fixture_point ? kMaxFilterParameter : kMaxFilterArgument;
     const auto taken = static_cast<std::ptrdiff_t>(make_filter(list_, tests, limit, filter));
+    if (tests.empty()) {
+      filter = "-*";
+    }
     worker.rest.assign(tests.begin() + taken, tests.end());
     tests.resize(static_cast<std::size_t>(taken));
     worker.parameters.user[kFilterParameter] = filter;
@@ -296,7 +298,8 @@ Result<void> Runner::work(Worker& worker, std::shared_ptr<Machine> machine, Text
 // Takes what a child tells, and puts what it left undone ahead of the worker's rest.
 void Runner::after_child(Worker& worker, const ChildOutcome& outcome, TextReport& report,
                          RunResults& results) {
-  const bool stuck = outcome.left.size() == worker.batch.tests.size();
+  const bool stuck =
+      !worker.batch.tests.empty() && outcome.left.size() == worker.batch.tests.size();
   if (stuck) {  // a further child would not come further
     for (const std::size_t test : outcome.left) {
       TestRecord record;

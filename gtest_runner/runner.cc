@@ -92,11 +92,9 @@ Result<int> Runner::run() {
   if (answered) {
     return *answered;
   }
-  if (!selection_.to_run.empty() || options_.prepare) {
-    SPORE_ASSIGN(const auto ended, start());
-    if (ended) {
-      return *ended;
-    }
+  SPORE_ASSIGN(const auto ended, start());
+  if (ended) {
+    return *ended;
   }
   SPORE_ASSIGN(const bool passed, run_repeatedly());
   if (const auto kept = keep(); !kept && options_.prepare) {

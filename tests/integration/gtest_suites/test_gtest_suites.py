@@ -49,8 +49,6 @@ _WHOLE = {
 }
 # GoogleTest reports what fails outside of all tests as of one without a name.
 _OUTSIDE = "."
-# Has no tests, only such a failure. spore-test starts no program that has nothing to run.
-_EMPTY = "gtest_no_test_unittest"
 # Tests that are not on their own: they end otherwise on the host too, where others do not run
 # before them in the same process and the same directory.
 _NOT_ALONE = {
@@ -140,8 +138,6 @@ def _compare(suite: _Suite, spore_test: list[str], mode: str) -> None:
         assert forked_status == _OWN_FAILURE, printed
         assert "spore-test: listing the tests of" in printed
         return
-    if suite.name == _EMPTY:
-        plain.pop(_OUTSIDE)
     pattern = _NOT_ALONE.get(suite.name)
     tests = [test for test in plain if pattern and re.search(pattern, test)]
     assert forked.keys() >= set(tests), printed

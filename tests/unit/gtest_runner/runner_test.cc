@@ -202,7 +202,16 @@ TEST_F(RunnerTest, AFilterThatMatchesNothingPasses) {
   ASSERT_TRUE(status) << status.error().message();
   EXPECT_EQ(*status, 0);
   EXPECT_THAT(sink_.out_text, HasSubstr("[  PASSED  ] 0 tests.\n"));
-  EXPECT_THAT(session_.log().forked, IsEmpty());
+  EXPECT_EQ(session_.log().forked.size(), 1U);
+}
+
+TEST_F(RunnerTest, AProgramWithoutTestsFailsWhereItsMainDoes) {
+  options_.gtest.output = fmt::format("xml:{}/merged.xml", directory_);
+  const auto status = run("runner_subject_empty");
+  ASSERT_TRUE(status) << status.error().message();
+  EXPECT_EQ(*status, 1);
+  run_plainly("runner_subject_empty", fmt::format("--gtest_output=xml:{}/plain.xml", directory_));
+  EXPECT_EQ(timeless_xml(directory_ + "/merged.xml"), timeless_xml(directory_ + "/plain.xml"));
 }
 
 TEST_F(RunnerTest, AProgramThatIsNoGoogleTestIsRefused) {
