@@ -1,7 +1,7 @@
 // What goes wrong in tests, one of each. Without machines this program is over at the first crash;
 // under spore-test each costs itself only:
 //
-//   spore-test --spore-dist=each --timeout 40 --memory 128M --keep-failed kept gallery_test
+//   spore-test --spore-dist=each --timeout 60 --memory 128M --keep-failed kept gallery_test
 #include <gtest/gtest.h>
 #include <unistd.h>
 

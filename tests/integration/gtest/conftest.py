@@ -7,7 +7,7 @@ import tempfile
 
 import pytest
 
-BOUND = 300  # seconds for one run; only a hang gets there
+BOUND = 600  # seconds for one run; only a hang gets there
 
 
 class SporeTest:
