@@ -15,8 +15,8 @@ class FailureKeeper {
   // What is kept goes to a new directory of this run: 1, 2, ... below `parent`.
   explicit FailureKeeper(std::string parent) : parent_(std::move(parent)) {}
 
-  // Captures `machine`, which goes on, and saves it under the name of `test`. The path. A test that
-  // fails more than once is kept once. Any thread.
+  // Captures `machine`, which goes on, and saves it under the name of `test`, with a number behind
+  // it if that is taken. The path. Any thread.
   Result<std::string> keep(Machine& machine, Spore& base, const std::string& test);
 
  private:
@@ -28,7 +28,7 @@ class FailureKeeper {
   std::set<std::string> taken_;
 };
 
-// A file name for a test: readable; tests whose names cannot be file names may share one.
+// A file name for a test: readable; tests whose names cannot be file names may have the same.
 std::string file_name_of(const std::string& test);
 
 }  // namespace spore::gtest_runner

@@ -123,7 +123,6 @@ TestList parse_test_list(std::string_view text) {
                             .disabled = is_disabled(suite) || is_disabled(name)});
     } else {
       suite.clear();
-      list.preamble.append(line).append("\n");
     }
   }
   return list;

@@ -1,5 +1,5 @@
 // The tests of a binary as --gtest_list_tests prints them, and how they are dealt to children.
-// The text comes from a guest: anything may be in it, and what is not a list is the preamble.
+// The text comes from a guest: anything may be in it, and what is not a list is dropped.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,6 @@ struct ListedTest {
 
 struct TestList {
   std::vector<ListedTest> tests;  // in the program's order
-  std::string preamble;           // what the program printed around the list
 };
 
 TestList parse_test_list(std::string_view text);

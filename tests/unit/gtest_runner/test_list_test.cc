@@ -33,7 +33,6 @@ TEST(TestListText, IsParsedWithItsComments) {
   EXPECT_EQ(list.tests[4].full_name(), "Words/Valued.IsShort/0");
   EXPECT_EQ(list.tests[4].comment(), ", where GetParam() = \"one  # two.\"");
   EXPECT_TRUE(list.tests[5].disabled);
-  EXPECT_EQ(list.preamble, "Running main() from gtest_main.cc\nLoading data.\nGoodbye\n");
 }
 
 TEST(TestListText, OfAnythingElseIsEmpty) {
