@@ -2,11 +2,14 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import tempfile
 
 import pytest
 
+# What GoogleTest and Bazel tell a program of its run: another one's, here.
+_OF_A_RUN = re.compile(r"GTEST_|TEST_|TESTBRIDGE_|XML_OUTPUT_FILE")
 BOUND = 600  # seconds for one run; only a hang gets there
 
 
@@ -16,7 +19,7 @@ class SporeTest:
     def __init__(self, programs: pathlib.Path, runtime_dir: pathlib.Path) -> None:
         self.programs = programs
         self.env = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("GTEST_")},
+            **{k: v for k, v in os.environ.items() if not _OF_A_RUN.match(k)},
             "SPORE_RUNTIME_DIR": str(runtime_dir),
             "SPORE_KEPT_LIMIT": "0M",  # most tests want a machine of their own, and leave none
         }

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 _BOUND = 1800  # seconds for one build; only a hang gets there
 _FOLDER = Path(__file__).parent
-_ROOT = _FOLDER.parents[2]
+_ROOT = _FOLDER.parents[3]
 _SOURCES = _FOLDER / "sources.txt"
 _GOOGLETEST = Path("/usr/src/googletest")
 # Not in the cache, which no image holds; and there the next run finds what this one built.
@@ -47,10 +45,7 @@ class _Sources:
     """Debian source packages, as sources.txt pins them."""
 
     def __init__(self) -> None:
-        cache = os.environ.get("SPORE_CACHE_DIR") or Path(
-            os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "spore"
-        )
-        self._archives = Path(cache) / "debian-sources"
+        self._archives = _BUILDS / "archives"
         self._pins: dict[str, list[tuple[str, str]]] = {}
         self._versions: dict[str, str] = {}
         for digest, name in re.findall(
@@ -161,40 +156,6 @@ class Builds:
         subprocess.run(make, check=True, timeout=_BOUND)
 
 
-class SporeTest:
-    """The spore-test of one build, with a runtime directory of its own."""
-
-    def __init__(self, runtime: Path) -> None:
-        spore = os.environ.get("SPORE_BIN")
-        self._programs = Path(spore).parent if spore else _ROOT / "build/bin"
-        path = self._programs / "spore-test"
-        assert os.access(path, os.X_OK), f"{path} is not built; set SPORE_BIN to the spore beside"
-        self.command = [str(path)]
-        self.environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not re.match(r"GTEST_|TEST_|TESTBRIDGE_|XML_OUTPUT_FILE", name)
-        }
-        self.environment["SPORE_RUNTIME_DIR"] = str(runtime)
-
-    def stop(self) -> None:
-        stop = [self._programs / "spore", "nest", "stop"]
-        subprocess.run(stop, env=self.environment, check=True, timeout=_BOUND)
-
-
 @pytest.fixture(scope="session")
 def builds() -> Builds:
     return Builds()
-
-
-@pytest.fixture(scope="session")
-def spore_test() -> Iterator[SporeTest]:
-    # Not in pytest's own directory: the path of a socket in it is to be short.
-    runtime = Path(os.environ.get("TMPDIR", "/tmp"), f"spore-gtest-suites-{os.getpid()}")
-    runtime.mkdir(mode=0o700)
-    command = SporeTest(runtime)
-    try:
-        yield command
-    finally:
-        command.stop()
-        shutil.rmtree(runtime)

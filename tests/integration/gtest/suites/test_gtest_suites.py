@@ -154,8 +154,8 @@ def _compare(suite: _Suite, spore_test: list[str], mode: str) -> None:
 @pytest.mark.parametrize("mode", _MODES)
 @pytest.mark.parametrize("name", _own_programs())
 def test_a_program_of_googletest_itself(builds, spore_test, tmp_path, name, mode) -> None:
-    suite = _Suite(builds, "googletest", name, spore_test.environment, tmp_path)
-    _compare(suite, spore_test.command, mode)
+    suite = _Suite(builds, "googletest", name, spore_test.env, tmp_path)
+    _compare(suite, [str(spore_test.programs / "spore-test")], mode)
 
 
 @pytest.mark.parametrize("mode", _MODES)
@@ -163,5 +163,5 @@ def test_a_program_of_googletest_itself(builds, spore_test, tmp_path, name, mode
     ("project", "name"), [(project, name) for project, names in _PROJECTS.items() for name in names]
 )
 def test_a_program_of_a_debian_package(builds, spore_test, tmp_path, project, name, mode) -> None:
-    suite = _Suite(builds, project, name, spore_test.environment, tmp_path)
-    _compare(suite, spore_test.command, mode)
+    suite = _Suite(builds, project, name, spore_test.env, tmp_path)
+    _compare(suite, [str(spore_test.programs / "spore-test")], mode)
