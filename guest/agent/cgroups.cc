@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -44,21 +45,28 @@ std::uint64_t keyed_value(std::string_view text, std::string_view key) {
   return 0;
 }
 
-// What the workload may take of the memory that is free now. Without a limit a workload that wants
-// more than there is does not end: the kernel goes on evicting and reading back the programs'
-// pages.
-std::optional<std::uint64_t> workload_limit() {
-  constexpr std::uint64_t kKept = std::uint64_t{4} << 20;
-  const auto text = read_file("/proc/meminfo");
-  constexpr std::string_view kKey = "MemAvailable:";
-  const std::size_t at = text ? text->find(kKey) : std::string::npos;
-  if (at == std::string::npos) {
-    return std::nullopt;
+// The value in bytes of a line of /proc/meminfo ("MemAvailable:   56968 kB"), 0 if it is not there.
+std::uint64_t meminfo_value(std::string_view text, std::string_view key) {
+  const std::size_t at = text.find(key);
+  if (at == std::string_view::npos) {
+    return 0;
   }
   std::uint64_t kib = 0;
-  std::istringstream(text->substr(at + kKey.size())) >> kib;
-  const std::uint64_t available = kib << 10;
-  return available > 2 * kKept ? std::optional(available - available / 32 - kKept) : std::nullopt;
+  std::istringstream(std::string(text.substr(at + key.size()))) >> kib;
+  return kib << 10;
+}
+
+// What the workload may take of the memory that is free now. Without a limit a workload that wants
+// more than there is does not end: the kernel goes on evicting and reading back the programs'
+// pages. That slabs can be reclaimed is the kernel's hope: just after the boot they are in use, and
+// a limit that counts on them is never reached.
+std::optional<std::uint64_t> workload_limit() {
+  constexpr std::uint64_t kKept = std::uint64_t{4} << 20;
+  const std::string text = read_file("/proc/meminfo").value_or("");
+  const std::uint64_t available = meminfo_value(text, "MemAvailable:");
+  const std::uint64_t slabs = meminfo_value(text, "SReclaimable:");
+  const std::uint64_t kept = slabs + available / 32 + kKept;
+  return available > 0 ? std::optional(available - std::min(kept, available / 2)) : std::nullopt;
 }
 
 }  // namespace

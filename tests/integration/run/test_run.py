@@ -76,6 +76,14 @@ def test_out_of_memory_is_told(run: Spore) -> None:
     assert "out of memory" in done.stderr
 
 
+def test_the_workloads_limit_is_reached_before_memory_is_gone(run: Spore) -> None:
+    # Else the kernel evicts programs' pages and reads them back, for minutes.
+    script = "cat /sys/fs/cgroup/workload/memory.max; grep MemFree /proc/meminfo"
+    done = run("--memory", "128M", "--", "sh", "-c", script)
+    limit, _, free_kib, _ = done.stdout.split()
+    assert 0 < int(limit) < int(free_kib) * 1024, done.stdout + done.stderr
+
+
 def test_a_command_that_hangs_is_ended(run: Spore) -> None:
     done = run("--timeout", "2", "--", "sleep", "600")
     assert done.returncode == _TIMED_OUT
