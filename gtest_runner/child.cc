@@ -6,6 +6,7 @@
 #include <set>
 
 #include "guest_command.h"
+#include "stack_text.h"
 
 namespace spore::gtest_runner {
 namespace {
@@ -135,6 +136,9 @@ class ChildRun {
   void conclude() {
     const bool in_test = parser_.running().has_value();
     if (auto record = parser_.finish(death_); record) {
+      if (const std::string stack = stack_text(take_stack(record->errors)); !stack.empty()) {
+        record->death += "\nIts stack:\n" + stack;
+      }
       add(std::move(*record));
     }
     for (const std::string& suite : parser_.failed_suites()) {

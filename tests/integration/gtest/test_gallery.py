@@ -11,7 +11,9 @@ COMMAND = re.compile(
 
 
 def timeless(text: str) -> list[str]:
-    """Lines without what differs in every run: times, places, and consoles."""
+    """Lines without what differs in every run, or build: times, places, consoles, the C library."""
+    text = re.sub(r"^(  .*::TestBody\(\)) at .*$", r"\1", text, flags=re.MULTILINE)
+    text = re.sub(r"^  (?!.*::TestBody\(\)).* at .*$", "", text, flags=re.MULTILINE)
     text = re.sub(r"\(\d+ ms( total)?\)", r"(N ms\1)", text)
     text = re.sub(r"^\S*examples/gtest_gallery/", "", text, flags=re.MULTILINE)
     lines = [line for line in text.splitlines() if not re.match(r"\[ *\d+\.\d+\]|\.\.\.$", line)]

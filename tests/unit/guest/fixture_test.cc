@@ -1,5 +1,6 @@
 // The fixture point, from both sides: libspore_guest against the agent, and against an agent played
 // by the test.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -249,6 +250,20 @@ TEST_F(GuestLibraryTest, AFailureThatWasKeptIsToldFromTheFirst) {
 
 // ---- spore_gtest_main
 // ----------------------------------------------------------------------------
+
+TEST_F(GuestLibraryTest, GtestMainTellsTheStackOfACrash) {
+  const PlayedAgent agent(directory_ + "/agent.sock");  // the third of three shards
+  const auto path = directory_ + "/out";
+  const int status =
+      std::system(fmt::format("SAMPLE_CRASHES=1 {} >{} 2>&1", SPORE_GTEST_SAMPLE, path).c_str());
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 128 + SIGSEGV) << "it ends as it would have";
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  EXPECT_THAT(text.str(), HasSubstr("about to crash\n"));
+  EXPECT_THAT(text.str(), HasSubstr(fmt::format("spore-stack: {}+0x", SPORE_GTEST_SAMPLE)));
+}
 
 // The sample's whole output with a shard named by the generation is that of GoogleTest's own
 // sharding, but for the time and the moment at which environments are set up.

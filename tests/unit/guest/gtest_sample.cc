@@ -29,6 +29,10 @@ TEST(Sample, PassesToo) {
   EXPECT_TRUE(is_set_up);
 }
 TEST(Sample, PassesAlso) {
+  if (std::getenv("SAMPLE_CRASHES") != nullptr) {
+    std::puts("about to crash");
+    *static_cast<volatile int*>(nullptr) = 1;
+  }
   EXPECT_TRUE(is_set_up);
 }
 
