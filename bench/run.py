@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import disks
+import gtests
 import resets
 import spore
 import workers
@@ -299,6 +300,33 @@ def beside_xdist() -> list[Row]:
     ]
 
 
+def beside_gtest() -> list[Row]:
+    """spore-test, GoogleTest's own sharding and CTest, all inside the nest."""
+    got = gtests.measure(BIN)
+
+    def ratio(ours: float, theirs: float, name: str, limit: float) -> Row:
+        return at_most(name, "nest", ours / theirs, "x", limit)
+
+    short, fixture = "1,000 tests of 10 ms", "20 s environment"
+    each, ctest = got.each.wall / got.tests, got.ctest.wall / got.tests
+    return [
+        Row(f"{short}, 2 shards of the binary", "nest", got.shards.wall, "s"),
+        ratio(got.load.wall, got.shards.wall, f"{short}, load / 2 shards", 1.3),
+        ratio(got.load_warm.wall, got.shards.wall, "  the same, warm start", 1.3),
+        Row("--spore-dist=each, per test", "nest", each * 1e3, "ms"),
+        ratio(each, ctest, "each / a process per test, ctest -j2", 1),
+        Row(f"{fixture}, 8 shards of the binary", "nest", got.fixture_shards.wall, "s"),
+        ratio(got.fixture.wall, got.fixture_shards.wall, f"{fixture}, 8 / 8 shards, wall", 0.5),
+        ratio(got.fixture.cpu, got.fixture_shards.cpu, f"{fixture}, 8 / 8 shards, CPU", 0.25),
+        Row(
+            "  warm start / 8 shards, wall",
+            "nest",
+            got.fixture_warm.wall / got.fixture_shards.wall,
+            "x",
+        ),
+    ]
+
+
 def qemu_restores() -> list[float]:
     kernels = sorted(Path("/boot").glob("vmlinuz-*"), key=lambda path: path.stat().st_mtime)
     script = [
@@ -336,6 +364,7 @@ PARTS = {
     "disk": disk,
     "nest": nest,
     "xdist": beside_xdist,
+    "gtest": beside_gtest,
 }
 
 

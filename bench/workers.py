@@ -82,7 +82,7 @@ class Cost:
 
 
 class Nest:
-    """Runs pytest in the nest, in a directory with one suite."""
+    """Runs commands in the nest, in a directory with one suite."""
 
     def __init__(self, program: Path, directory: str) -> None:
         self._program = program
@@ -92,8 +92,12 @@ class Nest:
         Path(self._directory, "test_it.py").write_text(suite)
 
     def run(self, *arguments: str) -> Cost:
-        """What one run costs, all its processes and machines included."""
+        """What one run of pytest costs."""
         command = " ".join([sys.executable, "-m", "pytest", *_PLAIN, *arguments])
+        return self.command(command, " ".join(arguments))
+
+    def command(self, command: str, name: str) -> Cost:
+        """What a command costs, all its processes and machines included."""
         look = "cut -d' ' -f1 /proc/uptime; head -n 1 /proc/stat"
         # pytest's temporary files do not work on the nest's root, which is the host's.
         script = f"cd {self._directory} && export TMPDIR=/run; {look}; {command} || exit; {look}"
@@ -104,7 +108,7 @@ class Nest:
             for line in re.findall(r"^cpu +(.*)$", output, re.M)
         )
         cost = Cost(ended - started, (after - before) / os.sysconf("SC_CLK_TCK"))
-        print(f"  {' '.join(arguments)}: {cost.wall:.1f} s, CPU {cost.cpu:.1f} s", file=sys.stderr)
+        print(f"  {name}: {cost.wall:.1f} s, CPU {cost.cpu:.1f} s", file=sys.stderr)
         return cost
 
     def _sh(self, script: str) -> str:
