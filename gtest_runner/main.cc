@@ -5,11 +5,14 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <mutex>
 #include <thread>
 
+#include "debug.h"
 #include "options.h"
 #include "program.h"
 #include "runner.h"
@@ -89,6 +92,10 @@ spore::Result<std::string> build_image(const Options& options, const Program& pr
   spore::ImageSpec spec;
   spec.base_system = true;
   spec.programs = {program.path};
+  if (const std::string server = find_debug_server();
+      !options.keep_failed.empty() && !server.empty()) {
+    spec.programs.push_back(server);
+  }
   for (const spore::ImageMount& mount : options.mounts) {
     if (mount.source == mount.target) {
       spec.paths.push_back(mount.source);
@@ -120,8 +127,28 @@ spore::Result<spore::KeptParts> whole_key(const Options& options, const Program&
   return parts;
 }
 
+// Becomes gdb.
+spore::Result<int> debug(const Options& options, const Program& program) {
+  SPORE_ASSIGN(const std::string kept, find_kept_failure(options));
+  const auto spore = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "spore";
+  std::vector<std::string> words = debug_command(program, kept, spore);
+  std::vector<char*> argv;
+  for (std::string& word : words) {
+    argv.push_back(word.data());
+  }
+  argv.push_back(nullptr);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  execvp(argv[0], argv.data());
+  return spore::fail(spore::Error::from_errno(errno, "starting gdb (Debian: gdb, gdbserver)"));
+}
+
 spore::Result<int> run(const Options& options, Terminal& terminal) {
   SPORE_ASSIGN(const Program program, inspect_program(options.binary));
+  if (!options.debug.empty()) {
+    return debug(options, program);
+  }
   SPORE_ASSIGN(const std::string image, build_image(options, program, terminal));
   const auto progress = [&terminal](std::string_view text) { terminal.progress(text); };
   spore::SessionOptions session_options;

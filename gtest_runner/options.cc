@@ -163,6 +163,8 @@ void declare(CLI::App& app, RawOptions& raw, Options& options) {
                  "tests from failing ones");
   app.add_option("--keep-failed", options.keep_failed,
                  "Directory where the machines of failed tests are kept, as they were then");
+  app.add_option("--debug", options.debug,
+                 "TEST whose machine --keep-failed kept: start gdb at the moment of its failure");
   app.add_option("--setup", options.setup, "Shell line, run once in the guest before the fork");
   app.add_option("--memory", raw.memory, "RAM of the machine: MiB, or with a suffix M or G (512)");
   app.add_option(
@@ -230,6 +232,11 @@ Result<ParsedOptions> parse_options(int argc, const char* const* argv, const Loo
   }
   SPORE_ASSIGN(options.gtest, parse_gtest_flags({command.begin() + 1, command.end()}, getenv));
   SPORE_ASSIGN(options.outer, parse_outer_shard(getenv));
+  if (!options.debug.empty() && options.keep_failed.empty()) {
+    return fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("--debug {}: say with --keep-failed where its machine is kept", options.debug));
+  }
   if (app.count("--repeat") > 0) {
     SPORE_TRY(apply_repeat(raw.repeat, options));
   }

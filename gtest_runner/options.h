@@ -41,6 +41,7 @@ struct Options {
   std::string console_log;  // empty: none
   bool timings = false;
   std::string keep_failed;   // directory for the machines of failed tests; empty: none is kept
+  std::string debug;         // the test whose kept machine is to be looked into; empty: none
   std::uint32_t repeat = 0;  // runs of each test to find flaky ones; 0: one run, in full
   bool fresh = false;        // no machine of an earlier run will do
   bool prepare = false;      // for later runs: no test is run
