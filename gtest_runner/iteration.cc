@@ -298,26 +298,33 @@ Result<void> Runner::work(Worker& worker, std::shared_ptr<Machine> machine, Text
 // Takes what a child tells, and puts what it left undone ahead of the worker's rest.
 void Runner::after_child(Worker& worker, const ChildOutcome& outcome, TextReport& report,
                          RunResults& results) {
-  const bool stuck =
-      !worker.batch.tests.empty() && outcome.left.size() == worker.batch.tests.size();
-  if (stuck) {  // a further child would not come further
-    for (const std::size_t test : outcome.left) {
-      TestRecord record;
-      record.test = test;
-      record.outcome = Outcome::kFailed;
-      record.comment = list_.tests[test].comment();
-      record.batch = worker.batch.id;
-      record.death = outcome.complaint.empty()
-                         ? "The test program ended without running this test."
-                         : fmt::format("This test was not run: {}.", outcome.complaint);
-      report.add(std::move(record));
+  std::vector<std::size_t> left = outcome.left;
+  const bool stuck = !left.empty() && left.size() == worker.batch.tests.size();
+  // A machine that dies at once takes with it what the program had printed, that a test begins,
+  // too. Where nothing else can have ended it, the first test is to blame. A program that never
+  // comes to its tests would not do better in another child.
+  const bool blames_first =
+      stuck && !outcome.machine_alive && (program_.has_fixture_point || left.size() == 1);
+  const auto given_up = blames_first ? left.begin() + 1 : stuck ? left.end() : left.begin();
+  for (auto test = left.begin(); test != given_up; ++test) {
+    TestRecord record;
+    record.test = *test;
+    record.outcome = Outcome::kFailed;
+    record.comment = list_.tests[*test].comment();
+    record.batch = worker.batch.id;
+    if (blames_first) {
+      record.death = outcome.complaint;
+    } else if (outcome.complaint.empty()) {
+      record.death = "The test program ended without running this test.";
+    } else {
+      record.death = fmt::format("This test was not run: {}.", outcome.complaint);
     }
-  } else {
-    worker.rest.insert(worker.rest.begin(), outcome.left.begin(), outcome.left.end());
+    report.add(std::move(record));
   }
+  worker.rest.insert(worker.rest.begin(), given_up, left.end());
   const std::lock_guard lock(mutex_);
   passed_ = passed_ && outcome.passed && !stuck;
-  if (!outcome.complaint.empty()) {
+  if (!outcome.complaint.empty() && !blames_first) {
     complaints_.push_back(fmt::format("child {}: {}", worker.index, outcome.complaint));
   }
   results.reports.push_back({.batch = worker.batch.id, .document = outcome.document});

@@ -417,9 +417,12 @@ class FakeMachine : public Machine {
   [[nodiscard]] const BootTimings& boot_timings() const noexcept override { return boot_; }
   [[nodiscard]] const ForkTimings& fork_timings() const noexcept override { return fork_; }
   void close() override {
+    lose({.reason = EndReason::kClosed, .detail = "closed", .console_tail = ""});
+  }
+  void lose(const MachineEnd& end) {
     const std::lock_guard lock(mutex_);
     for (const auto& [id, process] : processes_) {
-      process->lose({.reason = EndReason::kClosed, .detail = "closed", .console_tail = ""});
+      process->lose(end);
     }
   }
 
@@ -452,6 +455,11 @@ Result<std::vector<std::unique_ptr<Machine>>> FakeSpore::fork(
       if (process->fixture_.get() >= 0) {
         machine->adopt(id, fork_process(*process, parameters));
       }
+    }
+    if (shared_->log->panics > 0) {
+      --shared_->log->panics;
+      machine->lose(
+          {.reason = EndReason::kPanicked, .detail = "for a test", .console_tail = "its end"});
     }
     machines.push_back(std::move(machine));
   }

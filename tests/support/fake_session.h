@@ -27,6 +27,7 @@ struct FakeLog {
   std::atomic<std::uint64_t> private_bytes{kMiB};  // of each machine
   std::atomic<std::uint64_t> growth_per_reset{0};  // of all machines' private_bytes
   std::atomic<int> resets{0};
+  std::atomic<int> panics{0};  // so many machines more are lost as soon as they are forked
   // What was saved, by the number in its file. A "spore on disk" lives as long as the session.
   std::map<std::string, std::shared_ptr<Spore>> saved;
 };

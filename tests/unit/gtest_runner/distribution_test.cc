@@ -160,5 +160,22 @@ TEST_F(RunnerTest, AnEndBeforeTheFixturePointIsTold) {
   EXPECT_THAT(session_.log().forked, IsEmpty());
 }
 
+// What it printed, that a test begins too, is lost with it.
+TEST_F(RunnerTest, AMachineThatDiesAtOnceCostsItsFirstTest) {
+  for (const Dist dist : {Dist::kEach, Dist::kLoad, Dist::kShard}) {
+    options_.dist = dist;
+    options_.gtest.filter = "Fixture.A:Fixture.C";
+    options_.shards = 1;
+    session_.log().panics = 1;
+    sink_.out_text.clear();
+    EXPECT_EQ(run("runner_subject_fixture"), 1);
+    EXPECT_THAT(sink_.out_text, HasSubstr("[ RUN      ] Fixture.A\nunknown file: Failure\n"
+                                          "The machine was lost: panicked (for a test)\n"
+                                          "The end of its console:\nits end\n"));
+    EXPECT_THAT(sink_.out_text, HasSubstr("[       OK ] Fixture.C"));
+    EXPECT_THAT(sink_.out_text, HasSubstr("\n 1 FAILED TEST\n"));
+  }
+}
+
 }  // namespace
 }  // namespace spore::gtest_runner
