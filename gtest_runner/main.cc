@@ -87,6 +87,12 @@ void end_on_signals(Terminal& terminal) {
   }).detach();
 }
 
+// A file of this installation that lies beside bin/.
+std::string stack_library() {
+  return std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path() /
+         "libexec/spore/libspore_stack.so";
+}
+
 spore::Result<std::string> build_image(const Options& options, const Program& program,
                                        Terminal& terminal) {
   spore::ImageSpec spec;
@@ -96,6 +102,7 @@ spore::Result<std::string> build_image(const Options& options, const Program& pr
       !options.keep_failed.empty() && !server.empty()) {
     spec.programs.push_back(server);
   }
+  spec.mounts.push_back({.source = stack_library(), .target = options.stack_library});
   for (const spore::ImageMount& mount : options.mounts) {
     if (mount.source == mount.target) {
       spec.paths.push_back(mount.source);

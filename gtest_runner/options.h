@@ -50,6 +50,8 @@ struct Options {
 
   // Where children write their XML and JSON in the guest.
   std::string guest_scratch = "/tmp";
+  // In the guest, preloaded into programs that do not tell of deadly signals.
+  std::string stack_library = "/usr/lib/spore/libspore_stack.so";
 };
 
 // How the command line was answered without running anything, or what to run.

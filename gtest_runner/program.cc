@@ -113,7 +113,9 @@ Result<Program> inspect_program(const std::string& path) {
     return fail(Error::from_errno(error.value(), attempted));
   }
   return Program{.path = directory / std::filesystem::path(path).filename(),
-                 .has_fixture_point = contains(file, kFixtureMarker)};
+                 .has_fixture_point = contains(file, kFixtureMarker),
+                 .is_sanitized = contains(file, "__asan_") || contains(file, "__tsan_") ||
+                                 contains(file, "__msan_")};
 }
 
 }  // namespace spore::gtest_runner

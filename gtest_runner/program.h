@@ -14,6 +14,7 @@ inline constexpr const char* kFixtureMarker = "spore_gtest_main/1";
 struct Program {
   std::string path;  // absolute, without symbolic links in the directory's name
   bool has_fixture_point = false;
+  bool is_sanitized = false;  // by a sanitizer that tells of deadly signals itself
 };
 
 // kNotFound, kPermissionDenied or kInvalidArgument when it cannot be a test program of this

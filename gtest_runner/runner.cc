@@ -110,12 +110,20 @@ ExecRequest Runner::request(std::vector<std::string> gtest_flags) const {
   request.argv = {program_.path};
   request.argv.insert(request.argv.end(), gtest_flags.begin(), gtest_flags.end());
   request.argv.insert(request.argv.end(), options_.gtest.rest.begin(), options_.gtest.rest.end());
-  request.env = options_.gtest.env;
-  for (const auto& [name, value] : options_.env) {
-    request.env[name] = value;
+  request.env = environment();
+  if (!program_.has_fixture_point && !program_.is_sanitized) {
+    request.env.try_emplace("LD_PRELOAD", options_.stack_library);  // the user's own comes first
   }
   request.workdir = options_.workdir;
   return request;
+}
+
+std::map<std::string, std::string> Runner::environment() const {
+  auto env = options_.gtest.env;
+  for (const auto& [name, value] : options_.env) {
+    env[name] = value;
+  }
+  return env;
 }
 
 std::string Runner::guest_report_path(std::size_t batch) const {

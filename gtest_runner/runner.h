@@ -84,6 +84,7 @@ class Runner {
   void note_costs(Machine& machine);
   void keep_failed(Machine& machine, std::size_t test);
   void say(const std::string& text) const;
+  [[nodiscard]] std::map<std::string, std::string> environment() const;
   [[nodiscard]] ExecRequest request(std::vector<std::string> gtest_flags) const;
   [[nodiscard]] std::vector<std::string> run_flags(const std::string& filter,
                                                    const std::string& report_path) const;

@@ -92,8 +92,10 @@ Result<void> Runner::set_up() {
   }
   progress_("setting up");
   const auto start = Clock::now();
-  ExecRequest setup = request({});
+  ExecRequest setup;
   setup.argv = {"sh", "-c", options_.setup};
+  setup.env = environment();
+  setup.workdir = options_.workdir;
   SPORE_ASSIGN(const CommandResult result,
                run_command(*parent_, setup, options_.timeout, "the --setup command"));
   sink_.err(result.errors);

@@ -84,6 +84,7 @@ class RunnerTest : public ::testing::Test {
       std::abort();
     }
     options_.guest_scratch = directory_;
+    options_.stack_library = SPORE_STACK_LIBRARY;
     options_.workdir = "/";
     options_.shards = 3;
     options_.shards_given = true;

@@ -8,6 +8,7 @@ namespace spore::gtest_runner {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -152,6 +153,8 @@ TEST_F(RunnerTest, ATestThatEndsTheProgramCostsOneTest) {
   }
   EXPECT_THAT(text, HasSubstr("killed by signal 11 (Segmentation fault) while this test ran."));
   EXPECT_THAT(text, HasSubstr("exited with status 0 while this test ran."));
+  EXPECT_THAT(text, ContainsRegex("\nIts stack:\n(  .*\n)*  .*Dying_B_Test::TestBody"));
+  EXPECT_THAT(sink_.err_text, Not(HasSubstr("spore-stack: ")));
   EXPECT_THAT(text, HasSubstr("[       OK ] Dying.C"));
   EXPECT_THAT(text, HasSubstr("[       OK ] Dying.E"));
   EXPECT_THAT(text, HasSubstr("\n 3 FAILED TESTS\n"));
