@@ -86,18 +86,27 @@ Result<std::string> find_kept_failure(const Options& options) {
 
 std::vector<std::string> debug_command(const Program& program, const std::string& kept,
                                        const std::string& spore) {
-  // The process stops itself when its machine has been made; a server that came before it would
-  // find it on its way there.
-  const std::string in_machine =
-      "read pid < /tmp/spore-failed.pid; "
-      "until grep -q 'State:.T' /proc/$pid/status; do sleep 0.1; done; "
-      "exec gdbserver --attach stdio $pid";
-  const std::string bridge =
-      fmt::format("{} run --from {} -- sh -c {}", quoted(spore), quoted(kept), quoted(in_machine));
-  return {"gdb",           "-q",
-          "-ex",
-          "set sysroot /",  // its files are this host's
-          "-ex",           "target remote | " + bridge,
+  // A process that was stopped where it failed stops itself when its machine has been made; a
+  // server that came before it would find it on its way there. One that hung is found by its file.
+  static constexpr const char* kInMachine = R"sh(pid=
+if read pid < /tmp/spore-failed.pid; then
+  tries=0
+  until grep -q 'State:.T' /proc/$pid/status || [ $((tries += 1)) = 100 ]; do sleep 0.1; done
+else
+  for directory in /proc/[0-9]*; do
+    [ "$(readlink $directory/exe)" = "$0" ] && pid=${directory#/proc/} && break
+  done
+fi 2> /dev/null
+tell() { echo "spore-test: --debug: $1" >&2; exit 1; }
+[ "$pid" ] || tell "the program had ended when its machine was kept; link it with spore_gtest_main"
+command -v gdbserver > /dev/null || tell "gdbserver was not here when the machine was kept"
+exec gdbserver --attach stdio $pid
+)sh";
+  const std::string bridge = fmt::format("{} run --from {} -- sh -c {} {}", quoted(spore),
+                                         quoted(kept), quoted(kInMachine), quoted(program.path));
+  return {"gdb",       "-q",
+          "-ex",       "set sysroot /",  // its files are this host's
+          "-ex",       "target remote | " + bridge,
           program.path};
 }
 

@@ -30,11 +30,13 @@ class SporeTest:
             pytest.skip(f"{path} is not built")
         return str(path)
 
-    def run(self, *words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+    def run(
+        self, *words: str, env: dict[str, str] | None = None, input: str = ""
+    ) -> subprocess.CompletedProcess:
         return subprocess.run(
             [str(self.programs / "spore-test"), *words],
             env={**self.env, **(env or {})},
-            stdin=subprocess.DEVNULL,
+            input=input,
             capture_output=True,
             text=True,
             timeout=BOUND,

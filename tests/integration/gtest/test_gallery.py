@@ -45,3 +45,11 @@ def test_the_docs_show_what_the_user_sees(spore_test, tmp_path):
         timeout=300,
     )
     assert seen.stdout == "State:\tT (stopped)\n", seen.stderr
+    # So does a debugger, and where it hung.
+    for test, function in (
+        ("Gallery.ReadsThroughANullPointer", "Gallery_ReadsThroughANullPointer_Test::TestBody"),
+        ("Gallery.Hangs", "Gallery_Hangs_Test::TestBody"),
+    ):
+        words = ["--keep-failed", str(kept), "--debug", test, spore_test.binary("gallery_test")]
+        done = spore_test.run(*words, input="bt\nquit\n")
+        assert function in done.stdout, done.stderr
