@@ -332,6 +332,7 @@ def test_the_package_says_what_it_needs(package: Path, unpacked: Path) -> None:
     fields = dict(re.findall(r"^(\S+): (.*)$", run("dpkg-deb", "-f", package), re.MULTILINE))
     assert fields["Package"] == "spore"
     assert fields["Section"] == "devel"
+    assert re.fullmatch(r".+ <\S+@\S+>", fields["Maintainer"])
     assert "qemu-system-x86" in fields["Recommends"]
     depends = set(re.findall(r"(?:^|, )([^ ,]+)", fields["Depends"]))
     assert "squashfs-tools" in depends
@@ -351,8 +352,11 @@ def test_the_package_has_what_users_run_and_build_with(unpacked: Path, tmp_path:
     assert {path.name for path in (usr / "bin").iterdir()} == {"spore", "spore-test"}
     helpers = {path.name for path in (usr / "libexec/spore").iterdir()}
     assert helpers == {"spore-agent", "spore-nest-init"}
-    assert "Apache License" in (usr / "share/doc/spore/copyright").read_text()
-    assert (usr / "share/man/man1/spore-run.1").exists()
+    documents = {path.name for path in (usr / "share/doc/spore").iterdir()}
+    assert documents == {"copyright", "changelog.gz"}
+    assert (usr / "share/man/man1/spore-run.1.gz").exists()
+    assert not list((usr / "share/man").rglob("*.1"))
+    assert (usr / "share/lintian/overrides/spore").exists()
     for name in ("spore", "spore-test"):
         assert re.fullmatch(rf"{name} [\d.]+\n", run(usr / "bin" / name, "--version"))
     project = Project(tmp_path)
