@@ -7,7 +7,8 @@ import subprocess
 import pytest
 from outside_project import EVERYTHING, Report, check_outcomes
 
-pytestmark = pytest.mark.nest
+# test_debian_package.py does the same with what apt has installed.
+pytestmark = [pytest.mark.nest, pytest.mark.long]
 
 ROOT = pathlib.Path(__file__).parents[3]
 OUTSIDE = ROOT / "tests/packaging/outside"
