@@ -13,11 +13,12 @@ namespace spore::testing {
 namespace {
 
 constexpr std::size_t kMaxMessage = 64 * 1024;
-constexpr std::size_t kDescriptors = 3;
+constexpr std::size_t kDescriptors = 4;
+constexpr const char* kVariable = "SPORE_FAKE_FIXTURE_FD";
 
 struct Command {
   std::string text;
-  std::array<int, kDescriptors> descriptors{-1, -1, -1};
+  std::array<int, kDescriptors> descriptors{-1, -1, -1, -1};
 };
 
 Command receive(int socket) {
@@ -60,7 +61,7 @@ void supervise(pid_t child, int status_pipe) {
 }  // namespace
 
 FakeFork fake_fixture_point() {
-  const char* name = std::getenv("SPORE_FAKE_FIXTURE_FD");
+  const char* name = std::getenv(kVariable);
   if (name == nullptr) {
     return {};
   }
@@ -77,7 +78,7 @@ FakeFork fake_fixture_point() {
       return {};
     }
     if (fork() == 0) {
-      const auto [out, errors, status] = command.descriptors;
+      const auto [out, errors, status, next] = command.descriptors;
       if (setsid() < 0 || dup2(out, STDOUT_FILENO) < 0 || dup2(errors, STDERR_FILENO) < 0) {
         _exit(1);
       }
@@ -91,8 +92,10 @@ FakeFork fake_fixture_point() {
       const pid_t child = fork();
       if (child == 0) {
         close(status);
+        setenv(kVariable, std::to_string(next).c_str(), 1);
         return parse(command.text.substr(1));
       }
+      close(next);
       close(STDOUT_FILENO);
       close(STDERR_FILENO);
       supervise(child, status);

@@ -21,7 +21,7 @@ namespace {
 
 constexpr std::size_t kBlock = 64 * 1024;
 constexpr int kFixtureFd = 9;
-constexpr int kDescriptors = 3;
+constexpr int kDescriptors = 4;
 constexpr const char* kNumberFile = "/number";
 
 class Descriptor {
@@ -305,7 +305,14 @@ std::shared_ptr<FakeProcess> fork_process(const FakeProcess& captured,
                                                 {"shard_count", parameters.shard_count},
                                                 {"user", parameters.user}}
                                      .dump();
-  const int descriptors[kDescriptors] = {out.write.get(), errors.write.get(), status.write.get()};
+  int sockets[2] = {-1, -1};
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0) {
+    std::abort();
+  }
+  Descriptor ours(sockets[0]);
+  const Descriptor theirs(sockets[1]);
+  const int descriptors[kDescriptors] = {out.write.get(), errors.write.get(), status.write.get(),
+                                         theirs.get()};
   iovec part{const_cast<char*>(text.data()), text.size()};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof descriptors)] = {};
   msghdr message{};
@@ -328,6 +335,7 @@ std::shared_ptr<FakeProcess> fork_process(const FakeProcess& captured,
     process->pid_ = -1;
   }
   process->status_ = std::move(status.read);
+  process->fixture_ = std::move(ours);
   return process;
 }
 
