@@ -19,6 +19,7 @@
 
 #include "failure_moment.h"
 #include "spore_guest.h"
+#include "suite_point.h"
 
 // How spore-test tells, from the file alone, that a program has a fixture point.
 extern "C" {
@@ -30,6 +31,11 @@ namespace {
 
 // A fork has at most this much of user parameters in all.
 constexpr std::size_t kMaxFilter = 4096;
+
+// Of the machine in which spore-test lists the tests.
+constexpr const char* kListSuitesVariable = "SPORE_LIST_SUITES";
+
+bool g_skips_tear_down = false;
 
 // The linker's --wrap: calls of UnitTest::AddEnvironment() come to `caught`, and `original` is
 // GoogleTest's own.
@@ -51,6 +57,9 @@ class AllEnvironments : public testing::Environment {
     }
   }
   void TearDown() override {
+    if (g_skips_tear_down) {
+      return;
+    }
     is_set_up_ = false;  // a repeated run sets up anew
     for (auto entry = environments_.rbegin(); entry != environments_.rend(); ++entry) {
       (*entry)->TearDown();
@@ -100,16 +109,36 @@ bool set_up_environments() {
   }
 }
 
+// What spore-test wants of this machine besides its tests: words, in one parameter, since each one
+// that is looked up is a question to the agent.
+class Orders {
+ public:
+  Orders() { spore_generation_user("gtest_orders", text_.data(), text_.size()); }
+  [[nodiscard]] bool have(std::string_view word) const {
+    return std::string_view(text_.data()).find(word) != std::string_view::npos;
+  }
+
+ private:
+  std::array<char, 64> text_{};
+};
+
+// The session's, and that of a suite.
 bool reach_fixture_point() {
   spore_generation generation{};
   if (spore_fixture_point(&generation) != 0) {
     std::fprintf(stderr, "spore: waiting at the fixture point: %s\n", std::strerror(errno));
     return false;
   }
-  std::array<char, 2> keep{};
+  const Orders orders;
   if (generation.number > 0) {
-    spore::gtest::watch_for_failures(
-        spore_generation_user("keep_failed", keep.data(), keep.size()) > 0);
+    spore::gtest::watch_for_failures(orders.have("keep_failed"));
+  }
+  if (orders.have("skip_teardown")) {
+    g_skips_tear_down = true;
+    spore::gtest::skip_suite_tear_down();
+  }
+  if (orders.have("suite_point")) {
+    spore::gtest::after_suite_set_up(reach_fixture_point);
   }
   // Tests named one by one take the place of a shard: those that another child left undone.
   std::array<char, kMaxFilter> filter{};
@@ -145,6 +174,9 @@ testing::Environment* spore_gtest_add_environment(testing::UnitTest* unit_test,
 namespace spore::gtest {
 
 int run_all_tests(int argc, char** argv) {
+  if (GTEST_FLAG_GET(list_tests) && std::getenv(kListSuitesVariable) != nullptr) {
+    list_suites_with_set_up();
+  }
   if (runs_tests(argc, argv) && !is_death_test_child()) {
     if (!set_up_environments()) {
       return EXIT_FAILURE;

@@ -6,10 +6,12 @@
 // ordinary sharded run. Outside a machine it is an ordinary main(). Each machine has a file system
 // of its own, so --gtest_output names the same path in all of them.
 //
-// Environments are caught as they are registered, which needs one option of the linker; the CMake
-// target spore_gtest_main brings it along, other builds add it themselves (without it the program
-// does not link):
+// Environments and suites are caught as they are registered, which needs two options of the linker;
+// the CMake target spore_gtest_main brings them along, other builds add them themselves (without
+// them the program does not link). The second names a function as GoogleTest 1.12 has it; the
+// linker's message tells its name in other versions:
 //   -Wl,--wrap=_ZN7testing8UnitTest14AddEnvironmentEPNS_11EnvironmentE
+//   -Wl,--wrap=_ZN7testing8internal23MakeAndRegisterTestInfoEPKcS2_S2_S2_NS0_12CodeLocationEPKvPFvvES7_PNS0_15TestFactoryBaseE
 //
 // A program with a main() of its own calls this, after testing::InitGoogleTest(), where it would
 // call RUN_ALL_TESTS().
