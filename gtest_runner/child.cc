@@ -25,6 +25,9 @@ class ChildRun {
   Result<ChildOutcome> run() {
     SPORE_ASSIGN(const auto process, start());
     read(*process);
+    if (outcome_.reached) {
+      return std::move(outcome_);
+    }
     conclude();
     if (outcome_.machine_alive && parser_.completed() && !batch_.report_path.empty()) {
       fetch_document();
@@ -77,6 +80,9 @@ class ChildRun {
         return;
       } else if (const auto* lost = std::get_if<Lost>(&*event)) {
         take_lost(lost->end);
+        return;
+      } else if (settings_.until_fixture_point) {
+        outcome_.reached = std::move(parser_);
         return;
       } else {
         note_failure();

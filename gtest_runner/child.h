@@ -33,6 +33,8 @@ struct ChildOutcome {
   // The program came to its end and said that all is well. Its status is the judgement, not ours: a
   // main() may take a failure for expected, as it may without children.
   bool passed = false;
+  // With `until_fixture_point`: it waits there, and has read this. Nothing else of it is known.
+  std::optional<OutputParser> reached;
 };
 
 struct ChildSettings {
@@ -41,6 +43,7 @@ struct ChildSettings {
   // Told of the moment of a failure, while the machine stands there; may be empty. `test`: an index
   // into the list.
   std::function<void(std::size_t test)> on_failure = {};
+  bool until_fixture_point = false;  // that is no failure's moment: leave the program there
 };
 
 // Runs `batch` in `machine`. `parser` expects the tests of the batch, and has read what the parent

@@ -54,6 +54,10 @@ std::string closing_line(const RunCosts& costs) {
     text += fmt::format("; {} child{} forked in {:.1f} ms", costs.children,
                         costs.children == 1 ? "" : "ren", costs.fork_ms);
   }
+  if (costs.suites > 0) {
+    text += fmt::format(", {} suite{} set up once in {:.2f} s", costs.suites,
+                        costs.suites == 1 ? "" : "s", costs.suites_s);
+  }
   if (costs.resets > 0) {
     text += fmt::format(", put back {} times in {:.1f} ms each", costs.resets,
                         costs.resets_ms / static_cast<double>(costs.resets));
@@ -103,6 +107,8 @@ nlohmann::ordered_json to_json(const RunCosts& costs) {
                                  {"resume_ms", costs.resume_s * 1000},
                                  {"setup_ms", costs.setup_s * 1000},
                                  {"capture_ms", costs.capture_ms},
+                                 {"suites", costs.suites},
+                                 {"suites_ms", costs.suites_s * 1000},
                                  {"children", costs.children},
                                  {"resets", costs.resets},
                                  {"fork_ms", costs.fork_ms},

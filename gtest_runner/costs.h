@@ -19,6 +19,8 @@ struct RunCosts {
   double keep_s = 0;
   double setup_s = 0;
   double capture_ms = 0;
+  std::size_t suites = 0;  // that were set up once for all their tests
+  double suites_s = 0;     // all of them, one after the other, with their captures
   double fork_ms = 0;
   double tests_s = 0;
   std::size_t children = 0;

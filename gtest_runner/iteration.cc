@@ -19,7 +19,7 @@ namespace {
 constexpr std::size_t kMaxFilterArgument = std::size_t{96} * 1024;
 constexpr std::size_t kMaxFilterParameter = 2560;
 constexpr const char* kFilterParameter = "gtest_filter";
-constexpr const char* kKeepParameter = "keep_failed";  // see guest/lib/failure_moment.h
+constexpr const char* kOrdersParameter = "gtest_orders";  // see guest/lib/spore_gtest.cc
 
 using Clock = std::chrono::steady_clock;
 
@@ -95,6 +95,7 @@ Result<bool> Runner::run_iteration(int iteration) {
                      .shuffled = options_.gtest.shuffle,
                      .random_seed = random_seed_};
   const auto start = Clock::now();
+  begin_suites();
   std::vector<Worker> workers = make_workers();
   SPORE_TRY(run_workers(workers, report, results));
   costs_.tests_s += seconds_since(start);
@@ -139,7 +140,8 @@ std::vector<Runner::Worker> Runner::make_workers() {
     worker.parameters.shard_count = static_cast<std::uint32_t>(count);
     if (dealt) {
       // A program at its fixture point was told of no filter.
-      const bool by_name = program_.has_fixture_point && options_.gtest.filter != "*";
+      const bool by_name = program_.has_fixture_point &&
+                           (options_.gtest.filter != "*" || options_.scope == Scope::kSuite);
       fill_batch(worker, hands[i], by_name || options_.outer.total > 1 || tests == 0);
     } else {
       fill_batch(worker, take_tests(), true);
@@ -152,9 +154,11 @@ std::vector<std::size_t> Runner::take_tests() {
   const std::lock_guard lock(mutex_);
   const std::size_t count = dist_ == Dist::kEach ? std::min<std::size_t>(waiting_.size(), 1)
                                                  : turn_size(waiting_.size(), options_.shards);
-  const auto end = waiting_.begin() + static_cast<std::ptrdiff_t>(count);
-  std::vector<std::size_t> tests(waiting_.begin(), end);
-  waiting_.erase(waiting_.begin(), end);
+  const auto first = options_.scope == Scope::kSuite ? first_ready() : waiting_.begin();
+  const auto most = std::min(waiting_.end() - first, static_cast<std::ptrdiff_t>(count));
+  const auto end = end_of_turn(first, first + most);
+  std::vector<std::size_t> tests(first, end);
+  waiting_.erase(first, end);
   return tests;
 }
 
@@ -172,20 +176,27 @@ void Runner::fill_batch(Worker& worker, std::vector<std::size_t> tests, bool by_
   std::string filter = options_.gtest.filter;
   if (by_filter) {
     const std::size_t limit = program_.has_fixture_point ? kMaxFilterParameter : kMaxFilterArgument;
-    const auto taken = static_cast<std::ptrdiff_t>(make_filter(list_, tests, limit, filter));
+    const auto end = end_of_turn(tests.begin(), tests.end());
+    std::size_t taken = make_filter(list_, {tests.begin(), end}, limit, filter);
     if (tests.empty()) {
       filter = "-*";
+    } else if (worker.makes_point && taken < tests.size() && options_.gtest.filter == "*" &&
+               options_.outer.total == 1) {
+      filter = suite_filter(list_.tests[tests.front()].suite);
+      taken = tests.size();
     }
-    worker.rest.assign(tests.begin() + taken, tests.end());
-    tests.resize(static_cast<std::size_t>(taken));
+    worker.rest.assign(tests.begin() + static_cast<std::ptrdiff_t>(taken), tests.end());
+    tests.resize(taken);
     worker.parameters.user[kFilterParameter] = filter;
   } else {
     worker.rest.clear();
   }
   worker.batch.tests = std::move(tests);
   if (program_.has_fixture_point) {
-    if (keeper_) {
-      worker.parameters.user[kKeepParameter] = "1";
+    std::string orders = worker.makes_point ? "suite_point " : keeper_ ? "keep_failed " : "";
+    orders += options_.skip_teardown ? "skip_teardown " : "";
+    if (!orders.empty()) {
+      worker.parameters.user[kOrdersParameter] = orders;
     }
     worker.batch.inherited = notes_.inherited;
     worker.batch.report_path = guest_report_path(0);
@@ -215,13 +226,36 @@ Result<void> Runner::run_workers(std::vector<Worker>& workers, TextReport& repor
     return error.has_value();
   };
   // Within a budget one by one, as there is room; else all at once.
-  const std::size_t at_once = options_.memory_budget ? 1 : workers.size();
+  const bool each_begins = options_.scope == Scope::kSuite;
+  const std::size_t at_once = options_.memory_budget || each_begins ? 1 : workers.size();
   {
     std::vector<std::jthread> threads;
     for (std::size_t i = 0; i < workers.size(); i += at_once) {
       budget_.await_room();
       if (failed()) {
         break;
+      }
+      if (each_begins && !options_.memory_budget) {
+        threads.emplace_back([&, &worker = workers[i]] {
+          const auto worked = [&]() -> Result<void> {
+            SPORE_ASSIGN(auto machine, first_machine(worker, report, results));
+            return machine ? work(worker, std::move(machine), report, results) : Result<void>();
+          }();
+          if (!worked) {
+            note(worked.error());
+          }
+        });
+        continue;
+      }
+      if (each_begins) {
+        const auto found = find_start(workers[i], report, results);
+        if (!found) {
+          note(found.error());
+          break;
+        }
+        if (!*found) {
+          continue;
+        }
       }
       const auto machines = fork(std::span(workers).subspan(i, at_once));
       if (!machines) {
@@ -252,7 +286,7 @@ Result<std::vector<std::shared_ptr<Machine>>> Runner::fork(std::span<const Worke
     parameters.push_back(worker.parameters);
   }
   const auto start = Clock::now();
-  SPORE_ASSIGN(auto forked, spore_->fork(parameters));
+  SPORE_ASSIGN(auto forked, base_of(workers.front()).fork(parameters));
   const std::lock_guard lock(mutex_);
   costs_.fork_ms += seconds_since(start) * 1000;
   costs_.children += forked.size();
@@ -271,10 +305,8 @@ Result<void> Runner::work(Worker& worker, std::shared_ptr<Machine> machine, Text
     if (keeper_) {
       settings.on_failure = [&](std::size_t test) { keep_failed(*machine, test); };
     }
-    OutputParser parser = parent_parser_ ? *parent_parser_ : OutputParser(list_, {});
-    parser.expect(worker.batch.tests);
     SPORE_ASSIGN(const ChildOutcome outcome,
-                 run_child(*machine, worker.batch, std::move(parser), settings, report));
+                 run_child(*machine, worker.batch, parser_of(worker), settings, report));
     after_child(worker, outcome, report, results);
     if (worker.rest.empty() && !budget_.should_leave(worker.index)) {
       worker.rest = take_tests();
@@ -289,6 +321,10 @@ Result<void> Runner::work(Worker& worker, std::shared_ptr<Machine> machine, Text
     fill_batch(worker, std::vector<std::size_t>(worker.rest), true);
     if (goes_on) {
       continue;
+    }
+    SPORE_ASSIGN(const bool has_tests, find_start(worker, report, results));
+    if (!has_tests) {
+      return {};
     }
     SPORE_ASSIGN(machine, renew(worker, *machine, attempt));
     budget_.enter(worker.index, machine);
@@ -323,6 +359,15 @@ void Runner::after_child(Worker& worker, const ChildOutcome& outcome, TextReport
   }
   worker.rest.insert(worker.rest.begin(), given_up, left.end());
   const std::lock_guard lock(mutex_);
+  std::vector<std::size_t> done = worker.batch.tests;
+  std::erase_if(done, [&](std::size_t test) {
+    return !stuck &&
+           std::find(outcome.left.begin(), outcome.left.end(), test) != outcome.left.end();
+  });
+  note_done(done);
+  if (worker.makes_point) {
+    std::erase_if(waiting_, [this](std::size_t test) { return done_.contains(test); });
+  }
   passed_ = passed_ && outcome.passed && !stuck;
   if (!outcome.complaint.empty() && !blames_first) {
     complaints_.push_back(fmt::format("child {}: {}", worker.index, outcome.complaint));
@@ -337,7 +382,7 @@ void Runner::after_child(Worker& worker, const ChildOutcome& outcome, TextReport
 Result<std::unique_ptr<Machine>> Runner::renew(Worker& worker, Machine& machine, int attempt) {
   worker.parameters.name = fmt::format("{}-{}", worker.index, attempt + 1);
   const auto start = Clock::now();
-  auto renewed = spore_->reset(machine, worker.parameters);
+  auto renewed = base_of(worker).reset(machine, worker.parameters);
   if (!renewed) {
     return fail(renewed.error().with_context(
         fmt::format("making a machine for the remaining tests of child {}", worker.index)));

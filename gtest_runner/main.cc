@@ -156,6 +156,7 @@ spore::Result<int> run(const Options& options, Terminal& terminal) {
   if (!options.debug.empty()) {
     return debug(options, program);
   }
+  SPORE_TRY(check_abilities(program, options));
   SPORE_ASSIGN(const std::string image, build_image(options, program, terminal));
   const auto progress = [&terminal](std::string_view text) { terminal.progress(text); };
   spore::SessionOptions session_options;

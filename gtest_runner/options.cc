@@ -158,6 +158,20 @@ void declare(CLI::App& app, RawOptions& raw, Options& options) {
          "point); shard: each child runs its part, dealt as GoogleTest's sharding does (default "
          "elsewhere); each: every test runs in a clean machine, put back after the one before")
       ->check(CLI::IsMember({"load", "shard", "each"}));
+  app.add_option_function<std::string>(
+         "--scope,--spore-scope",
+         [&options](const std::string& scope) {
+           options.scope = scope == "suite" ? Scope::kSuite : Scope::kSession;
+         },
+         "session: tests start where the global environments are set up (default); suite: and, "
+         "where their suite has a SetUpTestSuite, behind that, which runs once")
+      ->check(CLI::IsMember({"session", "suite"}));
+  app.add_option_function<std::string>(
+         "--teardown,--spore-teardown",
+         [&options](const std::string& how) { options.skip_teardown = how == "skip"; },
+         "run (default); skip: throw machines away without TearDownTestSuite and the TearDown of "
+         "global environments")
+      ->check(CLI::IsMember({"run", "skip"}));
   app.add_option("--repeat", raw.repeat,
                  "Runs of each test, every one from the same state with other entropy: tells flaky "
                  "tests from failing ones");

@@ -21,6 +21,12 @@ enum class Dist {
   kEach,   // children take one at a time, in a clean machine
 };
 
+// Where tests start.
+enum class Scope {
+  kSession,  // at the program's fixture point
+  kSuite,    // behind SetUpTestSuite, where a suite has one
+};
+
 struct Options {
   std::string binary;
   std::uint32_t shards = 2;
@@ -28,6 +34,8 @@ struct Options {
   // Nothing: kLoad for a program with a fixture point, kShard for one that would set up its global
   // environments anew for each turn.
   std::optional<Dist> dist;
+  Scope scope = Scope::kSession;
+  bool skip_teardown = false;  // machines are thrown away before suites and environments are
   std::string setup;  // a shell line; empty: none
   std::uint64_t memory_mib = 512;
   std::optional<std::uint64_t> memory_budget;  // bytes that all machines may have of their own

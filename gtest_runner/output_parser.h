@@ -44,6 +44,8 @@ class OutputParser {
 
   std::string take_preamble() { return std::exchange(preamble_, {}); }
   std::string take_loose() { return std::exchange(loose_, {}); }        // between tests
+  // The same with a line that has not ended: nothing of it is left to this parser or a copy.
+  std::string take_unfinished() { return take_loose() + std::exchange(partial_, {}); }
   std::string take_epilogue() { return std::exchange(epilogue_, {}); }  // after the summary
   std::string take_errors() { return std::exchange(errors_, {}); }
   [[nodiscard]] const std::vector<std::string>& failed_suites() const { return failed_suites_; }

@@ -114,8 +114,23 @@ Result<Program> inspect_program(const std::string& path) {
   }
   return Program{.path = directory / std::filesystem::path(path).filename(),
                  .has_fixture_point = contains(file, kFixtureMarker),
+                 .has_suite_points = contains(file, kSuiteMarker),
                  .is_sanitized = contains(file, "__asan_") || contains(file, "__tsan_") ||
                                  contains(file, "__msan_")};
+}
+
+Result<void> check_abilities(const Program& program, const Options& options) {
+  const bool wants_suites = options.scope == Scope::kSuite;
+  if (program.has_suite_points || !(wants_suites || options.skip_teardown)) {
+    return {};
+  }
+  return fail(
+      ErrorCode::kInvalidArgument,
+      fmt::format("{}: {} is linked with {}: link spore_gtest_main (CMake: spore::gtest_main) in "
+                  "place of gtest_main, or leave the option out",
+                  wants_suites ? "--scope=suite" : "--teardown=skip", program.path,
+                  program.has_fixture_point ? "a spore_gtest_main that is too old for it"
+                                            : "a main() that cannot do that"));
 }
 
 }  // namespace spore::gtest_runner

@@ -179,9 +179,14 @@ Result<std::optional<int>> Runner::list_tests() {
     if (output_) {
       flags.push_back(fmt::format("--gtest_output={}:{}", output_->format, guest_report_path(0)));
     }
+    ExecRequest listing = request(flags);
+    if (program_.has_suite_points) {
+      listing.env["SPORE_LIST_SUITES"] = "1";
+    }
     SPORE_ASSIGN(const CommandResult listed,
-                 run_command(*parent_, request(flags), options_.timeout, program_.path));
+                 run_command(*parent_, listing, options_.timeout, program_.path));
     notes_.list = listed.out;
+    notes_.suites = suites_with_set_up(listed.errors);
     if (parse_test_list(listed.out).tests.empty()) {
       SPORE_ASSIGN(const auto answered, nothing_listed(listed));
       if (answered) {

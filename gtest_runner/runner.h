@@ -2,9 +2,11 @@
 // Knows nothing of terminals, signals and images, so that it runs on any Session.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -23,6 +25,7 @@
 #include "program.h"
 #include "repeat_summary.h"
 #include "spore/session.h"
+#include "suite_points.h"
 #include "text_report.h"
 #include "warm_start.h"
 
@@ -51,6 +54,8 @@ class Runner {
     Batch batch;
     std::vector<std::size_t> rest;  // tests that come after the batch, in machines of their own
     ForkParameters parameters;
+    std::shared_ptr<SuitePoint> point;  // where the batch starts; null: at the session's
+    bool makes_point = false;
   };
 
   Result<void> boot();
@@ -72,6 +77,29 @@ class Runner {
   Result<void> work(Worker& worker, std::shared_ptr<Machine> machine, TextReport& report,
                     RunResults& results);
   Result<std::unique_ptr<Machine>> renew(Worker& worker, Machine& machine, int attempt);
+  // --scope=suite (suite_points.cc)
+  void begin_suites();
+  [[nodiscard]] Spore& base_of(const Worker& worker);
+  [[nodiscard]] OutputParser parser_of(const Worker& worker) const;
+  std::deque<std::size_t>::iterator first_ready();
+  // How many of these tests one machine can run: those of one suite.
+  template <typename Iterator>
+  [[nodiscard]] Iterator end_of_turn(Iterator first, Iterator last) const {
+    return options_.scope == Scope::kSession
+               ? last
+               : std::find_if(first, last, [&](std::size_t test) {
+                   return list_.tests[test].suite != list_.tests[*first].suite;
+                 });
+  }
+  std::shared_ptr<SuitePoint> point_of(const std::string& suite);
+  void note_done(const std::vector<std::size_t>& tests);
+  bool drop_done(Worker& worker);
+  // Sets where the worker's batch starts. False: other machines have done all that was left.
+  Result<bool> find_start(Worker& worker, TextReport& report, RunResults& results);
+  Result<void> make_point(const Worker& worker, SuitePoint& point, const std::string& suite,
+                          TextReport& report, RunResults& results);
+  Result<std::shared_ptr<Machine>> first_machine(Worker& worker, TextReport& report,
+                                                 RunResults& results);
   // The next tests that no worker has had; none if every worker has its part already.
   std::vector<std::size_t> take_tests();
   [[nodiscard]] bool can_go_on(const ChildOutcome& outcome) const;
@@ -121,6 +149,10 @@ class Runner {
   std::set<std::size_t> kept_tests_;
   bool passed_ = true;               // all children of this iteration so far
   std::deque<std::size_t> waiting_;  // tests that no worker has had
+  std::set<std::string> suites_with_set_up_;
+  std::map<std::string, std::shared_ptr<SuitePoint>> points_;  // by suite
+  std::set<std::size_t> done_;                                 // tests that have a record
+  std::map<std::string, std::size_t> left_of_;                 // tests of a suite that have none
   RunCosts costs_;
 };
 

@@ -175,6 +175,22 @@ std::size_t turn_size(std::size_t left, std::size_t workers) {
   return std::min(left, left / (2 * workers) + 1);
 }
 
+std::string suites_with_set_up(std::string_view errors) {
+  constexpr std::string_view kTag = "spore-suite: ";
+  std::string suites;
+  for (const std::string_view line : split_lines(errors)) {
+    if (line.starts_with(kTag)) {
+      suites += line.substr(kTag.size());
+      suites += '\n';
+    }
+  }
+  return suites;
+}
+
+std::string suite_filter(const std::string& suite) {
+  return as_pattern(suite) + ".*";
+}
+
 std::size_t make_filter(const TestList& list, const std::vector<std::size_t>& tests,
                         std::size_t limit, std::string& filter) {
   filter.clear();

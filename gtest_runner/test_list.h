@@ -53,6 +53,13 @@ std::vector<std::vector<std::size_t>> deal(const std::vector<std::size_t>& tests
 // part, so that few turns do for many tests and the last ones are short.
 std::size_t turn_size(std::size_t left, std::size_t workers);
 
+// Of what a program wrote to stderr, the suites that have a SetUpTestSuite: a line each. See
+// guest/lib/suite_point.h.
+std::string suites_with_set_up(std::string_view errors);
+
+// A filter for all tests of a suite.
+std::string suite_filter(const std::string& suite);
+
 // How many of `tests`, from the first, a --gtest_filter of at most `limit` bytes can name: at least
 // one. The filter is written to `filter`.
 std::size_t make_filter(const TestList& list, const std::vector<std::size_t>& tests,

@@ -77,6 +77,11 @@ void TextReport::print_heading() {
   sink_.out(text);
 }
 
+void TextReport::suite_set_up(const std::string& suite, const std::string& text) {
+  const std::lock_guard lock(mutex_);
+  suite_texts_[suite] = with_newline(text);
+}
+
 void TextReport::add(TestRecord record) {
   const std::lock_guard lock(mutex_);
   print_heading();
@@ -103,7 +108,10 @@ void TextReport::begin_suite(const ListedTest& test) {
   }
   end_suite();
   open_suite_ = test.suite;
+  const auto set_up = suite_texts_.find(test.suite);
+  const std::string said = set_up == suite_texts_.end() ? "" : set_up->second;
   if (style_.brief) {
+    sink_.out(said);
     return;
   }
   std::string text =
@@ -112,7 +120,7 @@ void TextReport::begin_suite(const ListedTest& test) {
   if (!test.type_param.empty()) {
     text += ", where TypeParam = " + test.type_param;
   }
-  sink_.out(text + "\n");
+  sink_.out(text + "\n" + said);
 }
 
 void TextReport::end_suite() {

@@ -49,6 +49,8 @@ class TextReport {
 
   // What a child printed ahead of its run. Text that another child printed too is printed once.
   void preamble(const std::string& text);
+  // What the SetUpTestSuite printed that was run once for all tests of `suite`, before any of them.
+  void suite_set_up(const std::string& suite, const std::string& text);
   void add(TestRecord record);
   // What a child printed between its last test and its end, and after its summary.
   void epilogue(const std::string& between, const std::string& after);
@@ -90,6 +92,7 @@ class TextReport {
   std::vector<TestRecord> records_;
   std::map<std::string, SuiteCount> suites_;
   std::vector<std::string> suite_order_;
+  std::map<std::string, std::string> suite_texts_;
   std::string open_suite_;
   std::size_t next_reported_ = 0;  // in selection_.reported
   std::set<std::string> said_;     // preambles and epilogues printed already

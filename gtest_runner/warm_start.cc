@@ -16,11 +16,10 @@ struct TextField {
   const char* name;
   std::string StartNotes::*value;
 };
-constexpr TextField kTexts[] = {{"list", &StartNotes::list},
-                                {"listing", &StartNotes::listing},
-                                {"setup_output", &StartNotes::setup_output},
-                                {"errors", &StartNotes::errors},
-                                {"printed", &StartNotes::printed}};
+constexpr TextField kTexts[] = {
+    {"list", &StartNotes::list},       {"suites", &StartNotes::suites},
+    {"listing", &StartNotes::listing}, {"setup_output", &StartNotes::setup_output},
+    {"errors", &StartNotes::errors},   {"printed", &StartNotes::printed}};
 constexpr const char* kInherited = "inherited";
 
 // What is long, or secret, is told by its digest.

@@ -17,6 +17,7 @@ namespace spore::gtest_runner {
 // What a run learned until the capture, and the next one is not to ask again.
 struct StartNotes {
   std::string list;             // what --gtest_list_tests printed, of all tests
+  std::string suites;           // those with a SetUpTestSuite, a line each
   std::string listing;          // the same as XML or JSON; empty: no report was asked for
   std::string setup_output;     // of --setup
   std::string errors;           // on stderr, of --setup and of the program

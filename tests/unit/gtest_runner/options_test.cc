@@ -35,6 +35,13 @@ TEST(Options, ChooseHowTestsAreDistributed) {
   EXPECT_EQ(parse({"--spore-dist", "load", "./tests"})->options->dist, Dist::kLoad);
   EXPECT_EQ(parse({"--spore-dist", "shard", "./tests"})->options->dist, Dist::kShard);
   EXPECT_EQ(parse({"--spore-dist=each", "./tests"})->options->dist, Dist::kEach);
+  EXPECT_EQ(parse({"./tests"})->options->scope, Scope::kSession);
+  EXPECT_EQ(parse({"--scope=suite", "./tests"})->options->scope, Scope::kSuite);
+  EXPECT_EQ(parse({"--spore-scope", "suite", "./tests"})->options->scope, Scope::kSuite);
+  EXPECT_THAT(parse({"--scope=class", "./t"}).error().message(), HasSubstr("class"));
+  EXPECT_FALSE(parse({"./tests"})->options->skip_teardown);
+  EXPECT_TRUE(parse({"--teardown=skip", "./tests"})->options->skip_teardown);
+  EXPECT_THAT(parse({"--teardown=no", "./t"}).error().message(), HasSubstr("no"));
   EXPECT_THAT(parse({"--spore-dist=every", "./t"}).error().message(), HasSubstr("every"));
 }
 

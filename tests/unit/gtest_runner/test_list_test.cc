@@ -103,5 +103,13 @@ TEST(Filter, HoldsToItsLimitAndHidesSpecialCharacters) {
   EXPECT_EQ(make_filter(list, {0, 1}, 1, filter), 1U) << "one always fits";
 }
 
+TEST(TestList, KnowsSuitesWithASetUpFromWhatTheProgramSays) {
+  EXPECT_EQ(suites_with_set_up("noise\nspore-suite: A\nnot spore-suite: B\nspore-suite: In/C/0"),
+            "A\nIn/C/0\n");
+  EXPECT_EQ(suites_with_set_up(""), "");
+  EXPECT_EQ(suite_filter("In/C/0"), "In/C/0.*");
+  EXPECT_EQ(suite_filter("a:b-c*"), "a?b?c?.*");
+}
+
 }  // namespace
 }  // namespace spore::gtest_runner

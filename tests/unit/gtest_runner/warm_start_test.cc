@@ -138,6 +138,7 @@ TEST_F(WarmTest, WhateverIsGivenToAMachineIsInItsKey) {
 
 TEST(StartNotes, AreReadAsTheyWereWrittenOrNotAtAll) {
   const StartNotes notes{.list = "A.\n  b\n",
+                         .suites = "A\n",
                          .listing = "<xml>",
                          .setup_output = std::string("\xff\0\n", 3),
                          .errors = "e",
