@@ -72,6 +72,21 @@ def test_an_unchanged_binary_starts_from_its_kept_machine(spore_test, tmp_path):
     assert "booted once" in changed.stderr
 
 
+def test_a_suite_is_set_up_once_and_every_test_starts_behind_that(spore_test):
+    done = spore_test.run(
+        "--scope=suite",
+        "--spore-dist=each",
+        "--jobs=2",
+        "--timings",
+        spore_test.binary("word_suites_fixture_test"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("indexed 100000 words") == 1
+    assert done.stdout.count("opened the journal") == 1
+    assert "[  PASSED  ] 5 tests.\n" in done.stdout
+    assert ", 2 suites set up once in " in done.stderr
+
+
 @pytest.mark.long
 def test_an_unmodified_binary_is_set_up_in_each_child(spore_test):
     done = spore_test.run("--shards", "8", spore_test.binary("word_index_plain_test"))
@@ -99,6 +114,7 @@ def test_setup_and_data_reach_the_children(spore_test, tmp_path):
         (["/no/such/binary"], "/no/such/binary"),
         (["/etc/passwd"], "/etc/passwd"),
         (["/bin/true"], "is no GoogleTest program"),
+        (["--scope=suite", "/bin/true"], "link spore_gtest_main"),
     ],
 )
 def test_bad_input_gets_one_clear_line(spore_test, words, says):
