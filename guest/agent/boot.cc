@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 #include <sstream>
 #include <system_error>
@@ -28,6 +29,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr rlim_t kOpenFiles = 65536;
+constexpr int kRandomBits = 28;
 // Not every state that is waited for has an event of its own; ask again at least this often.
 constexpr int kPollMilliseconds = 20;
 
@@ -52,6 +54,17 @@ void make_device_links() {
   }
   ::unlink("/dev/ptmx");
   [[maybe_unused]] const int made = ::symlink("pts/ptmx", "/dev/ptmx");
+}
+
+// A kernel that scatters mappings over more of the address space puts some where AddressSanitizer
+// and ThreadSanitizer have their shadow memory: their programs then die at the start, now and then.
+Result<void> bound_randomness() {
+  constexpr const char* kPath = "/proc/sys/vm/mmap_rnd_bits";
+  const auto text = read_file(kPath);
+  if (!text || std::atoi(text->c_str()) <= kRandomBits) {
+    return {};  // a kernel without it scatters nothing
+  }
+  return write_existing(kPath, std::to_string(kRandomBits));
 }
 
 }  // namespace
@@ -131,7 +144,7 @@ Result<void> prepare_network_and_limits() {
   if (::setrlimit(RLIMIT_NOFILE, &files) != 0) {
     return fail(Error::from_errno(errno, "raising the limit of open files"));
   }
-  return {};
+  return bound_randomness();
 }
 
 Result<DeviceWaiter> DeviceWaiter::create() {

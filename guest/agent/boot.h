@@ -29,7 +29,8 @@ Result<void> load_modules(const std::string& directory);
 // The value of `key=` on /proc/cmdline.
 Result<std::optional<std::string>> kernel_argument(std::string_view key);
 
-// Brings the loopback interface up and raises the limit of open files.
+// Brings the loopback interface up, raises the limit of open files, and leaves sanitizers the
+// addresses of their shadow memory.
 Result<void> prepare_network_and_limits();
 
 // Waits for what drivers announce. Opened before the modules are loaded, it misses nothing.
