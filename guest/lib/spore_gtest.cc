@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "failure_moment.h"
+#include "profile.h"
 #include "spore_guest.h"
 #include "suite_point.h"
 
@@ -125,6 +126,9 @@ class Orders {
 // The session's, and that of a suite.
 bool reach_fixture_point() {
   spore_generation generation{};
+  if (spore_generation_get(&generation) == 0 && generation.id[0] != '\0') {  // in a machine
+    spore::gtest::put_profile_aside();
+  }
   if (spore_fixture_point(&generation) != 0) {
     std::fprintf(stderr, "spore: waiting at the fixture point: %s\n", std::strerror(errno));
     return false;

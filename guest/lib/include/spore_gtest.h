@@ -12,6 +12,8 @@
 // linker's message tells its name in other versions:
 //   -Wl,--wrap=_ZN7testing8UnitTest14AddEnvironmentEPNS_11EnvironmentE
 //   -Wl,--wrap=_ZN7testing8internal23MakeAndRegisterTestInfoEPKcS2_S2_S2_NS0_12CodeLocationEPKvPFvvES7_PNS0_15TestFactoryBaseE
+// Another is for gcc --coverage, whose counts of the set-up come once from each child without it:
+//   -Wl,--wrap=__gcov_init
 //
 // A program with a main() of its own calls this, after testing::InitGoogleTest(), where it would
 // call RUN_ALL_TESTS().
