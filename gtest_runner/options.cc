@@ -133,17 +133,14 @@ Result<void> apply_repeat(std::int64_t repeat, Options& options) {
   return {};
 }
 
-// Relative paths in tests work when the host's directory is in the guest at the same path.
-std::string default_workdir(const std::vector<ImageMount>& mounts) {
+// Relative paths in tests mean what they mean on the host.
+void stay_here(Options& options) {
   std::error_code error;
-  const std::string here = std::filesystem::current_path(error).string();
-  for (const ImageMount& mount : mounts) {
-    if (mount.source == mount.target &&
-        (here == mount.source || here.starts_with(mount.source + "/"))) {
-      return here;
-    }
+  options.workdir = std::filesystem::current_path(error).string();
+  options.makes_workdir = !error;
+  if (error) {
+    options.workdir = "/";
   }
-  return "/";
 }
 
 void declare(CLI::App& app, RawOptions& raw, Options& options) {
@@ -191,7 +188,8 @@ void declare(CLI::App& app, RawOptions& raw, Options& options) {
       ->allow_extra_args(false);
   app.add_option("--data", raw.data, "DIR or file, in the guest at its own path; may be repeated")
       ->allow_extra_args(false);
-  app.add_option("--workdir", options.workdir, "Directory in the guest where the tests run");
+  app.add_option("--workdir", options.workdir,
+                 "Directory in the guest where the tests run (default: where you are)");
   app.add_option("--timeout", raw.timeout,
                  "Seconds after which a child is ended in which no test begins or ends");
   app.add_option("--engine", options.engine, "auto, kvm or nest")
@@ -255,7 +253,7 @@ Result<ParsedOptions> parse_options(int argc, const char* const* argv, const Loo
     SPORE_TRY(apply_repeat(raw.repeat, options));
   }
   if (options.workdir.empty()) {
-    options.workdir = default_workdir(options.mounts);
+    stay_here(options);
   }
   return ParsedOptions{.options = std::move(options), .text = ""};
 }

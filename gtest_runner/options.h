@@ -42,7 +42,8 @@ struct Options {
   std::uint32_t cpus = 1;
   std::map<std::string, std::string> env;
   std::vector<ImageMount> mounts;
-  std::string workdir;  // empty: the directory of the host if the image has it, else /
+  std::string workdir;         // of the tests, in the guest
+  bool makes_workdir = false;  // it is made there if the image does not have it
   std::optional<std::chrono::milliseconds> timeout;
   std::string engine = "auto";
   std::string kernel;

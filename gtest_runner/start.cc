@@ -23,6 +23,18 @@ Result<void> Runner::boot() {
   config.kernel = options_.kernel;
   config.images = images_;
   SPORE_ASSIGN(parent_, session_.boot(config));
+  if (options_.makes_workdir) {
+    ExecRequest make;
+    make.argv = {"mkdir", "-p", options_.workdir};
+    SPORE_ASSIGN(const CommandResult made,
+                 run_command(*parent_, make, options_.timeout, "mkdir in the guest"));
+    if (made.exit.status() != 0) {
+      return fail(ErrorCode::kInvalidArgument,
+                  fmt::format("making the working directory {} in the guest: {}; give another "
+                              "with --workdir",
+                              options_.workdir, made.errors));
+    }
+  }
   costs_.boot_s = seconds_since(start);
   return {};
 }

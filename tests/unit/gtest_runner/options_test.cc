@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <filesystem>
+
 namespace spore::gtest_runner {
 namespace {
 
@@ -55,6 +57,15 @@ TEST(Options, RepeatInCleanMachinesOnly) {
   EXPECT_THAT(parse({"--repeat=2", "./t", "--gtest_repeat=3"}).error().message(),
               HasSubstr("leave --gtest_repeat out"));
   EXPECT_THAT(parse({"--repeat=0", "./t"}).error().message(), HasSubstr("--repeat 0"));
+}
+
+TEST(Options, TestsRunWhereTheUserIs) {
+  const auto here = parse({"./tests"});
+  EXPECT_EQ(here->options->workdir, std::filesystem::current_path());
+  EXPECT_TRUE(here->options->makes_workdir);
+  const auto there = parse({"--workdir", "/srv", "./tests"});
+  EXPECT_EQ(there->options->workdir, "/srv");
+  EXPECT_FALSE(there->options->makes_workdir) << "a directory of the image, or a mistake";
 }
 
 TEST(Options, AreAtLeastTwoShards) {

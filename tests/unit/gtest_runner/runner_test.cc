@@ -128,6 +128,16 @@ TEST_F(RunnerTest, UnknownFlagsOfGoogleTestGiveItsHelp) {
   EXPECT_THAT(session_.log().forked, IsEmpty());
 }
 
+TEST_F(RunnerTest, TheWorkingDirectoryIsMadeWhereItIsTheHosts) {
+  options_.gtest.filter = "Shared.*";
+  options_.workdir = directory_ + "/a/b";
+  options_.makes_workdir = true;
+  EXPECT_EQ(run("runner_subject_mixed").value(), 0);
+  EXPECT_TRUE(std::filesystem::is_directory(directory_ + "/a/b"));
+  options_.workdir = "/proc/none";
+  EXPECT_THAT(run("runner_subject_mixed").error().message(), HasSubstr("--workdir"));
+}
+
 TEST_F(RunnerTest, SetupRunsOnceAndItsFailureEndsTheRun) {
   options_.setup = fmt::format("echo ready | tee -a {}/setup", directory_);
   options_.gtest.filter = "Shared.*";
