@@ -6,6 +6,7 @@
 #include <set>
 
 #include "guest_command.h"
+#include "sanitizer_text.h"
 #include "stack_text.h"
 
 namespace spore::gtest_runner {
@@ -144,6 +145,9 @@ class ChildRun {
     if (auto record = parser_.finish(death_); record) {
       if (const std::string stack = stack_text(take_stack(record->errors)); !stack.empty()) {
         record->death += "\nIts stack:\n" + stack;
+      }
+      if (const std::string report = take_sanitizer_report(record->errors); !report.empty()) {
+        record->death += "\nWhat its sanitizer says:\n" + report;
       }
       add(std::move(*record));
     }

@@ -14,9 +14,20 @@ constexpr int kMaxFlagFileDepth = 8;
 
 // Variables that change how the program runs, not what the runner prints or selects.
 constexpr std::array kHandedOn = {
-    "GTEST_BREAK_ON_FAILURE",    "GTEST_CATCH_EXCEPTIONS", "GTEST_DEATH_TEST_STYLE",
-    "GTEST_DEATH_TEST_USE_FORK", "GTEST_FAIL_FAST",        "GTEST_PRINT_UTF8",
-    "GTEST_STACK_TRACE_DEPTH",   "GTEST_THROW_ON_FAILURE", "TESTBRIDGE_TEST_RUNNER_FAIL_FAST",
+    "GTEST_BREAK_ON_FAILURE",
+    "GTEST_CATCH_EXCEPTIONS",
+    "GTEST_DEATH_TEST_STYLE",
+    "GTEST_DEATH_TEST_USE_FORK",
+    "GTEST_FAIL_FAST",
+    "GTEST_PRINT_UTF8",
+    "GTEST_STACK_TRACE_DEPTH",
+    "GTEST_THROW_ON_FAILURE",
+    "TESTBRIDGE_TEST_RUNNER_FAIL_FAST",
+    "ASAN_OPTIONS",
+    "LSAN_OPTIONS",
+    "MSAN_OPTIONS",
+    "TSAN_OPTIONS",
+    "UBSAN_OPTIONS",
 };
 
 Result<int> parse_integer(std::string_view text, std::string_view what) {

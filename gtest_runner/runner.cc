@@ -8,6 +8,7 @@
 
 #include "clock.h"
 #include "guest_command.h"
+#include "sanitizer_text.h"
 
 namespace spore::gtest_runner {
 namespace {
@@ -114,6 +115,7 @@ ExecRequest Runner::request(std::vector<std::string> gtest_flags) const {
   if (!program_.has_fixture_point && !program_.is_sanitized) {
     request.env.try_emplace("LD_PRELOAD", options_.stack_library);  // the user's own comes first
   }
+  end_at_sanitizer_reports(request.env);
   request.workdir = options_.workdir;
   return request;
 }

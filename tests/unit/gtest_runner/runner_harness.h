@@ -97,6 +97,11 @@ class RunnerTest : public ::testing::Test {
   static std::string path_of(const std::string& subject) {
     return subject.starts_with('/') ? subject : fmt::format("{}/{}", SPORE_SUBJECTS, subject);
   }
+  // A variant of checked/, or nothing where this build cannot make it.
+  static std::string checked(const std::string& variant) {
+    const std::string path = fmt::format("{}/{}", SPORE_CHECKED, variant);
+    return std::filesystem::exists(path) ? path : "";
+  }
   Result<int> run(const std::string& subject) {
     options_.binary = path_of(subject);
     const auto program = inspect_program(options_.binary);
