@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "coverage.h"
 #include "guest_command.h"
 #include "sanitizer_text.h"
 #include "stack_text.h"
@@ -33,6 +34,8 @@ class ChildRun {
     if (outcome_.machine_alive && parser_.completed() && !batch_.report_path.empty()) {
       fetch_document();
     }
+    fetch_profiles(batch_.profiles, outcome_.profiles);
+    fetch_profiles(batch_.set_up_profiles, outcome_.set_up_profiles);
     outcome_.left.assign(left_.begin(), left_.end());
     return std::move(outcome_);
   }
@@ -193,6 +196,21 @@ class ChildRun {
     auto fetched = run_command(machine_, request, settings_.timeout, "cat");
     if (fetched && fetched->exit.status() == 0) {
       outcome_.document = std::move(fetched->out);
+    }
+  }
+
+  // However the program ended: what it has written counts.
+  void fetch_profiles(const std::string& directory, std::string& archive) {
+    if (directory.empty() || !outcome_.machine_alive) {
+      return;
+    }
+    auto fetched = run_command(machine_, profile_request(directory), settings_.timeout, "tar");
+    if (fetched && fetched->exit.status() == 0) {
+      archive = std::move(fetched->out);
+    } else if (outcome_.complaint.empty()) {
+      outcome_.complaint =
+          fmt::format("its coverage did not come home: {}",
+                      fetched ? "tar " + describe(fetched->exit) : fetched.error().message());
     }
   }
 

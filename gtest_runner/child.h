@@ -21,11 +21,17 @@ struct Batch {
   ExecRequest request;          // of an unmodified program
   std::uint32_t inherited = 0;  // else the process that waits at the fixture point
   std::string report_path;      // in the guest; empty: no report is asked for
+  // Directories in the guest with the program's profiles, of this batch and of the set-up that
+  // every machine has; empty: they are not asked for.
+  std::string profiles{};
+  std::string set_up_profiles{};
 };
 
 struct ChildOutcome {
   std::vector<std::size_t> left;  // tests of the batch that were not run
   std::string document;           // the program's own report
+  std::string profiles{};         // archives, as profile_request() prints them
+  std::string set_up_profiles{};
   // How the program failed although no test is to blame; empty: it did not.
   std::string complaint;
   std::string console_tail;  // of a machine that was lost

@@ -200,11 +200,19 @@ void Runner::fill_batch(Worker& worker, std::vector<std::size_t> tests, bool by_
     }
     worker.batch.inherited = notes_.inherited;
     worker.batch.report_path = guest_report_path(0);
+    if (notes_.is_profiled) {
+      worker.batch.profiles = guest_profiles("0");
+      worker.batch.set_up_profiles = coverage_.has_set_up() ? "" : guest_profiles("set-up");
+    }
     return;
   }
   worker.parameters.user.clear();
   worker.batch.report_path = guest_report_path(worker.batch.id);
   worker.batch.request = request(run_flags(filter, worker.batch.report_path));
+  if (notes_.is_profiled) {
+    worker.batch.profiles = guest_profiles(std::to_string(worker.batch.id));
+    set_profile_variables(options_.profiles, worker.batch.profiles, worker.batch.request.env);
+  }
   if (!by_filter && worker.parameters.shard_count > 1) {
     worker.batch.request.env["GTEST_TOTAL_SHARDS"] = std::to_string(worker.parameters.shard_count);
     worker.batch.request.env["GTEST_SHARD_INDEX"] = std::to_string(worker.parameters.shard_index);
@@ -358,15 +366,18 @@ void Runner::after_child(Worker& worker, const ChildOutcome& outcome, TextReport
     report.add(std::move(record));
   }
   worker.rest.insert(worker.rest.begin(), given_up, left.end());
+  auto taken = coverage_.take_set_up(outcome.set_up_profiles);
+  taken = taken ? coverage_.take(outcome.profiles) : std::move(taken);
   const std::lock_guard lock(mutex_);
   std::vector<std::size_t> done = worker.batch.tests;
-  std::erase_if(done, [&](std::size_t test) {
-    return !stuck &&
-           std::find(outcome.left.begin(), outcome.left.end(), test) != outcome.left.end();
-  });
+  std::erase_if(
+      done, [&](std::size_t test) { return std::find(given_up, left.end(), test) != left.end(); });
   note_done(done);
   if (worker.makes_point) {
     std::erase_if(waiting_, [this](std::size_t test) { return done_.contains(test); });
+  }
+  if (!taken) {
+    complaints_.push_back(fmt::format("child {}: {}", worker.index, taken.error().message()));
   }
   passed_ = passed_ && outcome.passed && !stuck;
   if (!outcome.complaint.empty() && !blames_first) {

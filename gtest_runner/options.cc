@@ -244,6 +244,7 @@ Result<ParsedOptions> parse_options(int argc, const char* const* argv, const Loo
   }
   SPORE_ASSIGN(options.gtest, parse_gtest_flags({command.begin() + 1, command.end()}, getenv));
   SPORE_ASSIGN(options.outer, parse_outer_shard(getenv));
+  options.profiles = parse_profile_places(getenv);
   if (!options.debug.empty() && options.keep_failed.empty()) {
     return fail(
         ErrorCode::kInvalidArgument,

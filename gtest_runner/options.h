@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "coverage.h"
 #include "gtest_flags.h"
 #include "spore/image.h"
 #include "spore/result.h"
@@ -56,6 +57,7 @@ struct Options {
   bool prepare = false;      // for later runs: no test is run
   GtestFlags gtest;
   OuterShard outer;
+  ProfilePlaces profiles;
 
   // Where children write their XML and JSON in the guest.
   std::string guest_scratch = "/tmp";

@@ -51,7 +51,8 @@ Runner::Runner(Session& session, const Options& options, const Program& program,
       sink_(sink),
       stdout_is_terminal_(stdout_is_terminal),
       progress_(std::move(progress)),
-      budget_(options.memory_budget) {
+      budget_(options.memory_budget),
+      coverage_(options.profiles, program.path) {
   if (!options_.keep_failed.empty()) {
     keeper_.emplace(options_.keep_failed);
   }
@@ -103,6 +104,7 @@ Result<int> Runner::run() {
   } else if (!kept) {
     say(kept.error().message());
   }
+  SPORE_TRY(coverage_.bring_home());
   return passed ? 0 : 1;
 }
 
@@ -132,6 +134,10 @@ std::string Runner::guest_report_path(std::size_t batch) const {
   return output_
              ? fmt::format("{}/spore-test-{}.{}", options_.guest_scratch, batch, output_->format)
              : std::string();
+}
+
+std::string Runner::guest_profiles(std::string_view of) const {
+  return fmt::format("{}/spore-profiles-{}", options_.guest_scratch, of);
 }
 
 std::vector<std::string> Runner::run_flags(const std::string& filter,
@@ -185,8 +191,13 @@ Result<std::optional<int>> Runner::list_tests() {
     if (program_.has_suite_points) {
       listing.env["SPORE_LIST_SUITES"] = "1";
     }
+    set_profile_variables(options_.profiles, guest_profiles("list"), listing.env);
     SPORE_ASSIGN(const CommandResult listed,
                  run_command(*parent_, listing, options_.timeout, program_.path));
+    SPORE_ASSIGN(
+        const CommandResult profiles,
+        run_command(*parent_, profile_request(guest_profiles("list")), options_.timeout, "tar"));
+    notes_.is_profiled = !profiles.out.empty();
     notes_.list = listed.out;
     notes_.suites = suites_with_set_up(listed.errors);
     if (parse_test_list(listed.out).tests.empty()) {

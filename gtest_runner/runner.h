@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "child.h"
+#include "coverage.h"
 #include "failure_keeper.h"
 #include "guest_command.h"
 #include "memory_budget.h"
@@ -117,6 +118,7 @@ class Runner {
   [[nodiscard]] std::vector<std::string> run_flags(const std::string& filter,
                                                    const std::string& report_path) const;
   [[nodiscard]] std::string guest_report_path(std::size_t batch) const;
+  [[nodiscard]] std::string guest_profiles(std::string_view of) const;
   [[nodiscard]] RunHeading heading(int iteration) const;
   [[nodiscard]] TextStyle style() const;
 
@@ -143,6 +145,7 @@ class Runner {
   std::optional<FailureKeeper> keeper_;
   std::atomic<std::size_t> next_batch_{1};
   MemoryBudget budget_;
+  Coverage coverage_;
 
   std::mutex mutex_;  // guards what follows, and the RunResults of an iteration
   std::vector<std::string> complaints_;

@@ -130,7 +130,9 @@ Result<std::optional<int>> Runner::reach_fixture_point() {
   }
   progress_("setting up the global test environments");
   const auto start = Clock::now();
-  SPORE_ASSIGN(const auto process, parent_->exec(request(run_flags("*", guest_report_path(0)))));
+  ExecRequest until_there = request(run_flags("*", guest_report_path(0)));
+  set_profile_variables(options_.profiles, guest_profiles("0"), until_there.env);
+  SPORE_ASSIGN(const auto process, parent_->exec(until_there));
   parent_parser_.emplace(list_, selection_.to_run);
   std::string& text = notes_.printed;
   for (;;) {
@@ -153,6 +155,11 @@ Result<std::optional<int>> Runner::reach_fixture_point() {
       }
     } else if (std::holds_alternative<AtFixturePoint>(*event)) {
       notes_.inherited = process->id();
+      if (notes_.is_profiled) {  // what children write is to be theirs alone
+        ExecRequest aside;
+        aside.argv = {"mv", guest_profiles("0"), guest_profiles("set-up")};
+        SPORE_TRY(run_command(*parent_, aside, options_.timeout, "mv"));
+      }
       costs_.setup_s += seconds_since(start);
       return std::nullopt;
     } else if (const auto* exited = std::get_if<Exited>(&*event)) {

@@ -21,6 +21,7 @@ constexpr TextField kTexts[] = {
     {"listing", &StartNotes::listing}, {"setup_output", &StartNotes::setup_output},
     {"errors", &StartNotes::errors},   {"printed", &StartNotes::printed}};
 constexpr const char* kInherited = "inherited";
+constexpr const char* kProfiled = "profiled";
 
 // What is long, or secret, is told by its digest.
 std::string digest_of(const std::vector<std::string>& texts) {
@@ -35,7 +36,7 @@ std::string digest_of(const std::vector<std::string>& texts) {
 
 // CBOR: what programs print need not be text.
 std::string encode(const StartNotes& notes) {
-  Json json = {{kInherited, notes.inherited}};
+  Json json = {{kInherited, notes.inherited}, {kProfiled, notes.is_profiled}};
   for (const TextField& field : kTexts) {
     const std::string& text = notes.*field.value;
     json[field.name] = Json::binary({text.begin(), text.end()});
@@ -54,7 +55,12 @@ std::optional<StartNotes> decode_start_notes(std::string_view bytes) {
   if (!json.is_object() || !json.contains(kInherited) || !json[kInherited].is_number_unsigned()) {
     return std::nullopt;
   }
+  const auto profiled = json.find(kProfiled);
+  if (profiled == json.end() || !profiled->is_boolean()) {
+    return std::nullopt;
+  }
   StartNotes notes;
+  notes.is_profiled = profiled->get<bool>();
   notes.inherited = json[kInherited].get<std::uint32_t>();
   for (const TextField& field : kTexts) {
     const auto found = json.find(field.name);

@@ -23,6 +23,7 @@ struct StartNotes {
   std::string errors;           // on stderr, of --setup and of the program
   std::string printed;          // by the program, until its fixture point
   std::uint32_t inherited = 0;  // the process that waits there; 0: none
+  bool is_profiled = false;     // the program writes profiles of its coverage
 };
 
 std::string encode(const StartNotes& notes);

@@ -31,10 +31,15 @@ class SporeTest:
         return str(path)
 
     def run(
-        self, *words: str, env: dict[str, str] | None = None, input: str = ""
+        self,
+        *words: str,
+        env: dict[str, str] | None = None,
+        cwd: pathlib.Path | None = None,
+        input: str = "",
     ) -> subprocess.CompletedProcess:
         return subprocess.run(
             [str(self.programs / "spore-test"), *words],
+            cwd=cwd,
             env={**self.env, **(env or {})},
             input=input,
             capture_output=True,

@@ -1,0 +1,79 @@
+#include "host_command.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+namespace spore::gtest_runner {
+namespace {
+
+constexpr std::size_t kMostSaid = 2000;  // bytes
+
+std::string read_all(int fd) {
+  std::string text;
+  std::array<char, 4096> block{};
+  for (ssize_t got = 1; got != 0;) {
+    got = ::read(fd, block.data(), block.size());
+    if (got > 0) {
+      const auto room = std::min(static_cast<std::size_t>(got), kMostSaid - text.size());
+      text.append(block.data(), room);
+    } else if (got < 0 && errno != EINTR) {
+      break;
+    }
+  }
+  return text;
+}
+
+// One line of what may be many.
+std::string in_one_line(std::string text) {
+  while (!text.empty() && text.back() == '\n') {
+    text.pop_back();
+  }
+  for (auto at = text.find('\n'); at != std::string::npos; at = text.find('\n', at)) {
+    text.replace(at, 1, "; ");
+  }
+  return text;
+}
+
+}  // namespace
+
+Result<void> run_on_host(std::vector<std::string> command) {
+  std::array<int, 2> ends{-1, -1};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
+    return fail(Error::from_errno(errno, fmt::format("making a pipe for {}", command[0])));
+  }
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, ends[1], STDERR_FILENO);
+  std::vector<char*> argv;
+  for (std::string& word : command) {
+    argv.push_back(word.data());
+  }
+  argv.push_back(nullptr);
+  pid_t pid = -1;
+  const int failed = ::posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  ::close(ends[1]);
+  const std::string said = failed == 0 ? in_one_line(read_all(ends[0])) : std::string();
+  ::close(ends[0]);
+  if (failed != 0) {
+    return fail(Error::from_errno(failed, fmt::format("running {}", command[0])));
+  }
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+    return fail(ErrorCode::kInternal, fmt::format("{} failed: {}", command[0], said));
+  }
+  return {};
+}
+
+}  // namespace spore::gtest_runner
