@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <string_view>
 
 namespace spore::gtest_runner {
 namespace {
@@ -41,6 +42,18 @@ std::string in_one_line(std::string text) {
   return text;
 }
 
+// gcov-tool is of libgcov itself, and would write elsewhere for its variables.
+std::vector<char*> environment_for_tools() {
+  std::vector<char*> entries;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    if (!std::string_view(*entry).starts_with("GCOV_PREFIX")) {
+      entries.push_back(*entry);
+    }
+  }
+  entries.push_back(nullptr);
+  return entries;
+}
+
 }  // namespace
 
 Result<void> run_on_host(std::vector<std::string> command) {
@@ -59,7 +72,8 @@ Result<void> run_on_host(std::vector<std::string> command) {
   }
   argv.push_back(nullptr);
   pid_t pid = -1;
-  const int failed = ::posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), environ);
+  const int failed =
+      ::posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), environment_for_tools().data());
   posix_spawn_file_actions_destroy(&actions);
   ::close(ends[1]);
   const std::string said = failed == 0 ? in_one_line(read_all(ends[0])) : std::string();

@@ -157,7 +157,9 @@ Result<std::optional<int>> Runner::reach_fixture_point() {
       notes_.inherited = process->id();
       if (notes_.is_profiled) {  // what children write is to be theirs alone
         ExecRequest aside;
-        aside.argv = {"mv", guest_profiles("0"), guest_profiles("set-up")};
+        // clang's runtime has made the directory, and does so once only.
+        aside.argv = {"sh", "-c", R"(mv "$0" "$1" && mkdir "$0")", guest_profiles("0"),
+                      guest_profiles("set-up")};
         SPORE_TRY(run_command(*parent_, aside, options_.timeout, "mv"));
       }
       costs_.setup_s += seconds_since(start);

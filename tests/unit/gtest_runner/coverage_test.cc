@@ -23,7 +23,10 @@ std::string output_of_shell(const std::string& line) {
 class CoverageTest : public RunnerTest {
  protected:
   CoverageTest() { options_.gtest.filter = "Plain.*"; }
-  ~CoverageTest() override { unsetenv("GCOV_TOOL"); }
+  ~CoverageTest() override {
+    unsetenv("GCOV_TOOL");
+    unsetenv("GCOV_PREFIX");
+  }
 
   // The .gcda file below `prefix`.
   static std::string profile_in(const std::string& prefix) {
@@ -73,6 +76,7 @@ class CoverageTest : public RunnerTest {
   }
   std::string in_children(const std::string& name, std::uint32_t children) {
     options_.profiles.gcov_prefix = fmt::format("{}/{}", directory_, name);
+    setenv("GCOV_PREFIX", options_.profiles.gcov_prefix.c_str(), 1);  // as it comes to be
     options_.shards = children;
     options_.guest_scratch = fmt::format("{}/guest-{}", directory_, ++runs_);  // another machine
     std::filesystem::create_directory(options_.guest_scratch);
