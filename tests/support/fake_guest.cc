@@ -27,6 +27,11 @@ int spore_fixture_point(spore_generation* out) {
   return 0;
 }
 
+int spore_generation_get(spore_generation*) {
+  errno = ENOENT;
+  return -1;
+}
+
 int spore_failure_point() {
   return 0;
 }
