@@ -37,7 +37,7 @@ struct Options {
   std::optional<Dist> dist;
   Scope scope = Scope::kSession;
   bool skip_teardown = false;  // machines are thrown away before suites and environments are
-  std::string setup;  // a shell line; empty: none
+  std::string setup;           // a shell line; empty: none
   std::uint64_t memory_mib = 512;
   std::optional<std::uint64_t> memory_budget;  // bytes that all machines may have of their own
   std::uint32_t cpus = 1;

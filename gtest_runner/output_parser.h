@@ -43,7 +43,7 @@ class OutputParser {
   [[nodiscard]] std::size_t progress() const noexcept { return progress_; }
 
   std::string take_preamble() { return std::exchange(preamble_, {}); }
-  std::string take_loose() { return std::exchange(loose_, {}); }        // between tests
+  std::string take_loose() { return std::exchange(loose_, {}); }  // between tests
   // The same with a line that has not ended: nothing of it is left to this parser or a copy.
   std::string take_unfinished() { return take_loose() + std::exchange(partial_, {}); }
   std::string take_epilogue() { return std::exchange(epilogue_, {}); }  // after the summary
