@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import Elements, data_of
 from pages import (
     HOSTILE,
-    Elements,
-    data_of,
     outcomes_of,
     page_of,
     report,

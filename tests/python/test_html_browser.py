@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pages import HOSTILE, Elements, page_of, timeline_of
+from browser import CHROMIUM, Elements, count_rows, show_page
+from pages import HOSTILE, page_of, timeline_of
 
 Show = Callable[..., Elements]
 
-_CHROMIUM = shutil.which("chromium")
-
-pytestmark = pytest.mark.skipif(_CHROMIUM is None, reason="chromium is not installed")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
 
 @pytest.fixture
@@ -22,35 +19,14 @@ def show(tmp_path: Path) -> Show:
     """The elements of a page as the browser has them once its script has run."""
 
     def run(page: str, fragment: str = "") -> Elements:
-        file = tmp_path / "page.html"
-        file.write_text(page, encoding="utf-8")
-        result = subprocess.run(
-            [
-                str(_CHROMIUM),
-                *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-                *(f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr"),
-                *("--window-size=1000,600", "--dump-dom"),
-                f"{file.as_uri()}{fragment}",
-            ],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
-        errors = [line for line in result.stderr.splitlines() if "CONSOLE" in line]
-        assert not errors, "\n".join(errors)
-        return Elements(result.stdout)
+        return show_page(page, tmp_path, fragment)
 
     return run
 
 
-def _rows(shown: Elements) -> int:
-    return sum(tag == "td" and one.get("class") == "name" for tag, one in shown.elements)
-
-
 def test_all_tests_are_drawn(show: Show) -> None:
     shown = show(page_of(timeline_of(list("abcdef"), ["passed", "failed", "skipped"], machines=2)))
-    assert _rows(shown) == 6
+    assert count_rows(shown) == 6
     assert "6 of 6" in shown.text
     assert "child 1" in shown.text
     drawn = [one.get("data-outcome") for tag, one in shown.elements if tag == "path"]
@@ -74,7 +50,7 @@ def test_all_tests_are_drawn(show: Show) -> None:
 def test_the_address_says_which_tests_are_shown(show: Show, fragment: str, rows: int) -> None:
     page = page_of(timeline_of(list("abcdef"), ["passed", "failed", "skipped"]))
     shown = show(page, fragment)
-    assert _rows(shown) == rows
+    assert count_rows(shown) == rows
     assert f"{rows} of 6" in shown.text
 
 
@@ -82,7 +58,7 @@ def test_of_many_tests_some_are_drawn_and_all_are_found(show: Show) -> None:
     tests = [f"tests/test_{number % 50}.py::test_{number}" for number in range(10_000)]
     page = page_of(timeline_of(tests, ["passed"] * 9 + ["failed"], machines=64))
     shown = show(page)
-    assert 0 < _rows(shown) <= 1_000
+    assert 0 < count_rows(shown) <= 1_000
     assert "10,000 of 10,000" in shown.text
     assert "1 of 10,000" in show(page, "#text=test_9999").text
 
@@ -91,7 +67,7 @@ def test_hostile_names_do_nothing(show: Show) -> None:
     shown = show(page_of(timeline_of([HOSTILE, "b"], ["failed"])))
     assert shown.count("img") == 0
     assert shown.text.count(f"why {HOSTILE}") == 1
-    assert _rows(shown) == 2
+    assert count_rows(shown) == 2
 
 
 def test_the_policy_holds_even_where_escaping_would_not(show: Show) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import re
-from html.parser import HTMLParser
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from browser import data_of
 from spore._pytest import html, summary
 from spore._pytest.timeline import OUTCOMES, Timeline
 
@@ -60,32 +58,6 @@ def page_of(timeline: Timeline, status: int = 0) -> str:
         resets=0,
     )
     return html.page(summary.Story(timeline=timeline), fleet, status)
-
-
-class Elements(HTMLParser):
-    """The elements of a page: names and attributes; and the text of all."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def count(self, tag: str) -> int:
-        return sum(name == tag for name, _ in self.elements)
-
-
-def data_of(page: str) -> Any:
-    """What the page's script draws."""
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
-    assert found is not None
-    return json.loads(found[1])
 
 
 def outcomes_of(page: str) -> dict[str, str]:
