@@ -125,6 +125,8 @@ spore::Result<spore::KeptParts> whole_key(const Options& options, const Program&
   if (limit == 0 || parts.empty()) {
     return spore::KeptParts();
   }
+  // The image has it; by its own name a person is told that it changed.
+  SPORE_ASSIGN(parts["the test binary"], spore::known_digest(program.path));
   SPORE_ASSIGN(parts["the root image"], spore::known_digest(image));
   SPORE_ASSIGN(auto engine_parts, spore::engine_parts(std::string(engine)));
   parts.merge(engine_parts);

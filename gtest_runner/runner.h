@@ -65,6 +65,7 @@ class Runner {
   Result<std::optional<int>> list_tests();
   Result<std::optional<int>> start();
   void start_again();
+  void tell_changes();
   Result<void> keep();
   Result<std::optional<int>> nothing_listed(const CommandResult& listed);
   Result<int> pass_through();
@@ -136,6 +137,7 @@ class Runner {
   KeptParts key_;
   std::shared_ptr<KeptMachine> kept_;  // that this run went on from
   StartNotes notes_;
+  std::vector<std::string> changed_;   // since the last run's machine
   TestList list_;
   Selection selection_;
   std::optional<OutputFile> output_;

@@ -55,6 +55,20 @@ void Runner::look_for_kept() {
     (void)remove_kept(kept_digest(key_));
   } else if (kept_) {
     costs_.resume_s = seconds_since(start);
+  } else {
+    tell_changes();
+  }
+}
+
+// Why the machine of the last run does not do, if it is there.
+void Runner::tell_changes() {
+  const auto machines = kept_machines();
+  for (const KeptInfo& one : machines ? *machines : std::vector<KeptInfo>()) {
+    if (one.label == start_label(program_)) {
+      changed_ = changed_parts(one.parts, key_);
+      say("not the machine of the last run, for it differs in " + shortened(changed_));
+      return;
+    }
   }
 }
 

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <vector>
 
 #include "output_file.h"
@@ -96,6 +98,27 @@ KeptParts start_key(const Options& options, const Program& program, const std::s
     parts["--gtest_also_run_disabled_tests"] = gtest.also_run_disabled_tests ? "yes" : "no";
   }
   return parts;
+}
+
+std::vector<std::string> changed_parts(const KeptParts& before, const KeptParts& now) {
+  KeptParts all = before;
+  all.insert(now.begin(), now.end());
+  std::vector<std::string> names;
+  for (const auto& [name, value] : all) {
+    const auto was = before.find(name);
+    const auto is = now.find(name);
+    if (was == before.end() || is == now.end() || was->second != is->second) {
+      names.push_back(name);
+    }
+  }
+  return names;
+}
+
+std::string shortened(const std::vector<std::string>& names) {
+  constexpr std::size_t kMostNamed = 4;
+  const auto shown = std::min(names.size(), kMostNamed);
+  std::string text = fmt::format("{}", fmt::join(std::span(names).first(shown), ", "));
+  return names.size() > shown ? fmt::format("{} and {} more", text, names.size() - shown) : text;
 }
 
 std::string start_label(const Program& program) {

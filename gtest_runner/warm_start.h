@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "options.h"
 #include "program.h"
@@ -34,6 +35,11 @@ std::optional<StartNotes> decode_start_notes(std::string_view bytes);
 // root image are to be added. Empty: no later run is given the same. `day` stands for what a
 // set-up took for the present time.
 KeptParts start_key(const Options& options, const Program& program, const std::string& day);
+
+// Names of the parts that differ, in order.
+std::vector<std::string> changed_parts(const KeptParts& before, const KeptParts& now);
+// The first of many, for a person.
+std::string shortened(const std::vector<std::string>& names);
 
 // What the machines of `program` are called where people see them.
 std::string start_label(const Program& program);

@@ -70,6 +70,7 @@ def test_an_unchanged_binary_starts_from_its_kept_machine(spore_test, tmp_path):
     changed = spore_test.run(*words, env=keeping)
     assert changed.returncode == 0, changed.stdout + changed.stderr
     assert "booted once" in changed.stderr
+    assert "differs in the root image, the test binary\n" in changed.stderr
 
 
 def test_a_suite_is_set_up_once_and_every_test_starts_behind_that(spore_test):

@@ -72,6 +72,22 @@ TEST_F(WarmTest, PreparingForNobodyIsRefused) {
   EXPECT_EQ(run("runner_subject_mixed").value(), 1) << "the tests say";
 }
 
+TEST_F(WarmTest, WhatDiffersFromTheLastMachineIsSaid) {
+  options_.gtest.filter = "Shared.*";
+  ASSERT_EQ(run("runner_subject_mixed").value(), 0);
+  EXPECT_EQ(count(sink_.err_text, "the machine of the last run"), 0U) << "there was none";
+  options_.memory_mib = 300;
+  options_.env["A"] = "1";
+  ASSERT_EQ(run("runner_subject_mixed").value(), 0);
+  EXPECT_THAT(sink_.err_text,
+              HasSubstr("spore-test: not the machine of the last run, for it differs in memory, "
+                        "the environment variable A\n"));
+  sink_.err_text.clear();
+  ASSERT_EQ(run("runner_subject_mixed").value(), 0);
+  EXPECT_EQ(count(sink_.err_text, "differs"), 0U);
+  EXPECT_EQ(shortened({"a", "b", "c", "d", "e", "f"}), "a, b, c, d and 2 more");
+}
+
 TEST_F(WarmTest, FreshStartsFromNothing) {
   ASSERT_TRUE(run("runner_subject_mixed"));
   options_.fresh = true;
