@@ -13,6 +13,8 @@
 namespace spore::gtest_runner {
 namespace {
 
+constexpr Milliseconds kForReport{5000};  // a report is fetched though it is late
+
 class ChildRun {
  public:
   ChildRun(Machine& machine, const Batch& batch, OutputParser parser, const ChildSettings& settings,
@@ -58,17 +60,16 @@ class ChildRun {
     auto deadline = next_deadline();
     std::size_t progress = parser_.progress();
     for (;;) {
-      const auto event = process.next_event(time_left(deadline));
-      if (!event) {
-        death_ = fmt::format(
-            "The test was ended by spore-test: no test began or ended within the {} s of "
-            "--timeout.",
-            static_cast<double>(settings_.timeout->count()) / 1000);
-        note_failure();
-        machine_.close();
-        outcome_.machine_alive = false;
+      if (enough_ && (!last_ || parser_.running() != last_)) {
+        end("The test was ended by spore-test: another failed (--gtest_fail_fast).");
         return;
       }
+      const auto event = process.next_event(settings_.ending.patience(time_left(deadline)));
+      if (!event || settings_.ending.is_late()) {
+        end_at_limit();
+        return;
+      }
+      note_enough();
       if (const auto* output = std::get_if<Output>(&*event)) {
         take(*output);
         if (parser_.progress() != progress) {
@@ -99,6 +100,34 @@ class ChildRun {
     }
   }
 
+  // Under --gtest_fail_fast the program in which a test failed leaves out the rest by itself; of
+  // the others each ends the test that was running then, and is ended.
+  void note_enough() {
+    if (!enough_ && !test_failed_ && settings_.ending.failed_fast()) {
+      enough_ = true;
+      last_ = parser_.running();
+    }
+  }
+
+  void end_at_limit() {
+    stopped_ = true;
+    outcome_.late = settings_.ending.is_late() || !settings_.timeout;
+    const std::string limit =
+        outcome_.late ? fmt::format("the {} s of --timeout-all are over.", settings_.ending.limit_s)
+                      : fmt::format("no test began or ended within the {} s of --timeout.",
+                                    static_cast<double>(settings_.timeout->count()) / 1000);
+    end("The test was ended by spore-test: " + limit);
+  }
+
+  void end(std::string why) {
+    death_ = std::move(why);
+    if (stopped_) {
+      note_failure();
+    }
+    machine_.close();
+    outcome_.machine_alive = false;
+  }
+
   // The machine as it is now, for each failure that stopped it; else, of a program that cannot stop
   // where it fails, as it is in the end.
   void note_failure() {
@@ -127,9 +156,10 @@ class ChildRun {
   void take_lost(const MachineEnd& end) {
     outcome_.machine_alive = false;
     outcome_.console_tail = end.console_tail;
-    death_ = fmt::format("The machine was lost: {} ({})", to_string(end.reason), end.detail);
+    outcome_.lost = fmt::format("{} ({})", to_string(end.reason), end.detail);
+    death_ = "The machine was lost: " + outcome_.lost;
     if (!end.console_tail.empty()) {
-      death_ += "\nThe end of its console:\n" + end.console_tail;
+      death_ += kConsoleHeading + end.console_tail;
     }
   }
 
@@ -138,6 +168,7 @@ class ChildRun {
     record.batch = batch_.id;
     if (record.outcome == Outcome::kFailed) {
       test_failed_ = true;
+      settings_.ending.failed = true;
       first_failed_ = first_failed_.value_or(record.test);
     }
     report_.add(std::move(record));
@@ -145,13 +176,14 @@ class ChildRun {
 
   void conclude() {
     const bool in_test = parser_.running().has_value();
-    if (auto record = parser_.finish(death_); record) {
+    if (auto record = parser_.finish(death_); record && !(enough_ && !record->death.empty())) {
       if (const std::string stack = stack_text(take_stack(record->errors)); !stack.empty()) {
         record->death += "\nIts stack:\n" + stack;
       }
       if (const std::string report = take_sanitizer_report(record->errors); !report.empty()) {
         record->death += "\nWhat its sanitizer says:\n" + report;
       }
+      record->stopped = stopped_ && !record->death.empty();
       add(std::move(*record));
     }
     for (const std::string& suite : parser_.failed_suites()) {
@@ -160,7 +192,7 @@ class ChildRun {
     outcome_.passed = parser_.completed() && exited_ && exited_->status() == 0;
     if (parser_.completed()) {
       conclude_complete();
-    } else if (!in_test) {
+    } else if (!in_test && !enough_ && !outcome_.late) {
       outcome_.complaint = exited_ ? fmt::format("its test program {} before its tests were over",
                                                  describe(*exited_))
                                    : death_;
@@ -193,7 +225,8 @@ class ChildRun {
   void fetch_document() {
     ExecRequest request;
     request.argv = {"cat", batch_.report_path};
-    auto fetched = run_command(machine_, request, settings_.timeout, "cat");
+    auto fetched = run_command(machine_, request,
+                               settings_.ending.patience(settings_.timeout, kForReport), "cat");
     if (fetched && fetched->exit.status() == 0) {
       outcome_.document = std::move(fetched->out);
     }
@@ -239,6 +272,9 @@ class ChildRun {
   std::optional<Exited> exited_;
   std::string death_;
   bool test_failed_ = false;
+  bool stopped_ = false;             // at a limit
+  bool enough_ = false;              // no test is to begin
+  std::optional<std::size_t> last_;  // but this one goes on to its end
   std::optional<std::size_t> first_failed_;
   bool noted_ = false;
   bool preamble_told_ = false;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "ending.h"
 #include "output_parser.h"
 #include "results.h"
 #include "spore/session.h"
@@ -35,6 +36,8 @@ struct ChildOutcome {
   // How the program failed although no test is to blame; empty: it did not.
   std::string complaint;
   std::string console_tail;  // of a machine that was lost
+  std::string lost;          // why the machine ended by itself; empty: it did not
+  bool late = false;         // it was ended at the limit of the whole run
   bool machine_alive = true;
   // The program came to its end and said that all is well. Its status is the judgement, not ours: a
   // main() may take a failure for expected, as it may without children.
@@ -46,6 +49,7 @@ struct ChildOutcome {
 struct ChildSettings {
   std::optional<Milliseconds> timeout;  // without progress
   std::string name;                     // "child 2"
+  Ending& ending;                       // of all children
   // Told of the moment of a failure, while the machine stands there; may be empty. `test`: an index
   // into the list.
   std::function<void(std::size_t test)> on_failure = {};

@@ -30,7 +30,7 @@ bool begins(std::string_view line, std::string_view word, std::string& location)
 
 std::vector<Failure> find_failures(const TestRecord& record) {
   std::vector<Failure> failures;
-  if (record.outcome == Outcome::kPassed) {
+  if (record.outcome == Outcome::kPassed || record.outcome == Outcome::kNotRun) {
     return failures;
   }
   const std::string_view word = record.outcome == Outcome::kSkipped ? "Skipped" : "Failure";

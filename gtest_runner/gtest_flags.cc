@@ -70,6 +70,9 @@ class Parser {
     if (name == "flagfile" && value) {
       return flag_file(*value, depth);
     }
+    if (name == "fail_fast") {
+      flags_.fail_fast = flag_is_true(value);
+    }
     SPORE_ASSIGN(const bool known, flag(name, value));
     if (!known) {
       flags_.rest.push_back(text);
@@ -166,6 +169,8 @@ Result<void> apply_environment(const Lookup& getenv, GtestFlags& flags) {
   boolean("GTEST_PRINT_TIME", flags.print_time);
   boolean("GTEST_SHUFFLE", flags.shuffle);
   boolean("GTEST_ALSO_RUN_DISABLED_TESTS", flags.also_run_disabled_tests);
+  flags.fail_fast = getenv("TESTBRIDGE_TEST_RUNNER_FAIL_FAST") == "1";
+  boolean("GTEST_FAIL_FAST", flags.fail_fast);
   if (const auto value = getenv("GTEST_REPEAT")) {
     SPORE_ASSIGN(flags.repeat, parse_integer(*value, "GTEST_REPEAT"));
   }

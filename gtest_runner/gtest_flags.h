@@ -22,6 +22,7 @@ struct GtestFlags {
   bool help = false;
   bool shuffle = false;
   bool also_run_disabled_tests = false;
+  bool fail_fast = false;  // the program is given it too
   int repeat = 1;
   int random_seed = 0;
 

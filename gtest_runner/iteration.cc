@@ -8,9 +8,7 @@
 #include <thread>
 
 #include "clock.h"
-#include "json_report.h"
 #include "runner.h"
-#include "xml_report.h"
 
 namespace spore::gtest_runner {
 namespace {
@@ -67,6 +65,13 @@ Result<bool> Runner::run_repeatedly() {
   const int count = options_.repeat > 0 ? static_cast<int>(options_.repeat) : options_.gtest.repeat;
   bool passed = true;
   for (int i = 0; count < 0 || i < count; ++i) {
+    if (i > 0 && ending_.is_late()) {
+      late_ = true;
+      passed = false;
+      say(fmt::format("the {} s of --timeout-all are over after {} run{} of all tests",
+                      ending_.limit_s, i, i == 1 ? "" : "s"));
+      break;
+    }
     SPORE_ASSIGN(const bool iteration_passed, run_iteration(i));
     passed = passed && iteration_passed;
   }
@@ -79,6 +84,7 @@ Result<bool> Runner::run_repeatedly() {
 Result<bool> Runner::run_iteration(int iteration) {
   progress_(options_.repeat > 0 ? fmt::format("run {} of {}", iteration + 1, options_.repeat)
                                 : "running the tests");
+  ending_.failed = false;
   Silence silence;
   TextSink& sink = options_.repeat > 0 ? silence : sink_;
   TextReport report(sink, list_, selection_, style(), heading(iteration));
@@ -98,6 +104,7 @@ Result<bool> Runner::run_iteration(int iteration) {
   begin_suites();
   std::vector<Worker> workers = make_workers();
   SPORE_TRY(run_workers(workers, report, results));
+  leave_out_rest(report);
   costs_.tests_s += seconds_since(start);
   report.finish(static_cast<std::int64_t>(seconds_since(start) * 1000));
   if (options_.repeat > 0) {
@@ -240,7 +247,7 @@ Result<void> Runner::run_workers(std::vector<Worker>& workers, TextReport& repor
     std::vector<std::jthread> threads;
     for (std::size_t i = 0; i < workers.size(); i += at_once) {
       budget_.await_room();
-      if (failed()) {
+      if (failed() || ending_.is_over()) {
         break;
       }
       if (each_begins && !options_.memory_budget) {
@@ -309,14 +316,17 @@ Result<void> Runner::work(Worker& worker, std::shared_ptr<Machine> machine, Text
                           RunResults& results) {
   for (int attempt = 1;; ++attempt) {
     ChildSettings settings{.timeout = options_.timeout,
-                           .name = fmt::format("child {}", worker.index)};
+                           .name = fmt::format("child {}", worker.index),
+                           .ending = ending_};
     if (keeper_) {
       settings.on_failure = [&](std::size_t test) { keep_failed(*machine, test); };
     }
     SPORE_ASSIGN(const ChildOutcome outcome,
                  run_child(*machine, worker.batch, parser_of(worker), settings, report));
     after_child(worker, outcome, report, results);
-    if (worker.rest.empty() && !budget_.should_leave(worker.index)) {
+    if (ending_.is_over()) {
+      worker.rest.clear();
+    } else if (worker.rest.empty() && !budget_.should_leave(worker.index)) {
       worker.rest = take_tests();
     }
     const bool goes_on = can_go_on(outcome);
@@ -343,7 +353,8 @@ Result<void> Runner::work(Worker& worker, std::shared_ptr<Machine> machine, Text
 void Runner::after_child(Worker& worker, const ChildOutcome& outcome, TextReport& report,
                          RunResults& results) {
   std::vector<std::size_t> left = outcome.left;
-  const bool stuck = !left.empty() && left.size() == worker.batch.tests.size();
+  const bool stuck =
+      !ending_.is_over() && !left.empty() && left.size() == worker.batch.tests.size();
   // A machine that dies at once takes with it what the program had printed, that a test begins,
   // too. Where nothing else can have ended it, the first test is to blame. A program that never
   // comes to its tests would not do better in another child.
@@ -380,6 +391,8 @@ void Runner::after_child(Worker& worker, const ChildOutcome& outcome, TextReport
     complaints_.push_back(fmt::format("child {}: {}", worker.index, taken.error().message()));
   }
   passed_ = passed_ && outcome.passed && !stuck;
+  late_ = late_ || outcome.late;
+  ending_.failed = ending_.failed || !outcome.passed;
   if (!outcome.complaint.empty() && !blames_first) {
     complaints_.push_back(fmt::format("child {}: {}", worker.index, outcome.complaint));
   }
@@ -403,44 +416,6 @@ Result<std::unique_ptr<Machine>> Runner::renew(Worker& worker, Machine& machine,
   costs_.phases.push_back((*renewed)->fork_timings());
   costs_.resets_ms += seconds_since(start) * 1000;
   return renewed;
-}
-
-void Runner::keep_failed(Machine& machine, std::size_t test) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (!kept_tests_.insert(test).second && options_.repeat > 0) {
-      return;  // the first of many failures does
-    }
-  }
-  const std::string name = list_.tests[test].full_name();
-  const auto path = keeper_->keep(machine, *spore_, name);
-  if (path) {
-    say(fmt::format("{} is kept: spore run --from {} -- sh", name, *path));
-  } else {
-    say(fmt::format("{} is not kept: {}", name, path.error().message()));
-  }
-}
-
-void Runner::note_costs(Machine& machine) {
-  const auto stats = machine.stats();
-  const std::lock_guard lock(mutex_);
-  if (stats) {
-    costs_.private_bytes += stats->private_bytes;
-    costs_.shared_bytes += stats->shared_bytes;
-    ++costs_.measured;
-  }
-}
-
-Result<void> Runner::write_report(RunResults& results, const TextReport& report) {
-  if (!output_) {
-    return {};
-  }
-  results.records = report.records();
-  results.costs = options_.timings ? &costs_ : nullptr;
-  std::sort(results.reports.begin(), results.reports.end(),
-            [](const ChildReport& a, const ChildReport& b) { return a.batch < b.batch; });
-  return write_output(*output_,
-                      output_->format == "xml" ? merge_xml(results) : merge_json(results));
 }
 
 }  // namespace spore::gtest_runner

@@ -203,12 +203,12 @@ class Merger {
     if (const auto found = listed_.find(listed.full_name()); found != listed_.end()) {
       testcase.update(found->second);
     }
-    const bool ran = record != nullptr;
+    const bool ran = record != nullptr && record->outcome != Outcome::kNotRun;
     testcase["status"] = ran ? "RUN" : "NOTRUN";
     testcase["result"] = !ran                                   ? "SUPPRESSED"
                          : record->outcome == Outcome::kSkipped ? "SKIPPED"
                                                                 : "COMPLETED";
-    testcase["timestamp"] = json_timestamp(ran ? results_.started_ms : 0);
+    testcase["timestamp"] = json_timestamp(ran && record->batch != 0 ? results_.started_ms : 0);
     testcase["time"] = seconds(ran ? record->time_ms : 0) + "s";
     testcase["classname"] = listed.suite;
     if (ran && record->outcome == Outcome::kFailed) {

@@ -159,6 +159,7 @@ spore::Result<int> run(const Options& options, Terminal& terminal) {
     return debug(options, program);
   }
   SPORE_TRY(check_abilities(program, options));
+  const auto began = std::chrono::steady_clock::now();
   SPORE_ASSIGN(const std::string image, build_image(options, program, terminal));
   const auto progress = [&terminal](std::string_view text) { terminal.progress(text); };
   spore::SessionOptions session_options;
@@ -167,6 +168,7 @@ spore::Result<int> run(const Options& options, Terminal& terminal) {
   SPORE_ASSIGN(const auto session, spore::open_session(session_options));
   Runner runner(*session, options, program, {image}, terminal, isatty(STDOUT_FILENO) == 1,
                 progress);
+  runner.began(began);
   if (!options.gtest.help && !options.gtest.list_tests) {
     SPORE_ASSIGN(auto key, whole_key(options, program, image, session->engine()));
     runner.start_warm(std::move(key));

@@ -27,6 +27,7 @@ struct RawOptions {
   std::string memory = "512";
   std::string memory_budget;
   double timeout = 0;
+  double timeout_all = 0;
   std::int64_t shards = 0;
   std::int64_t repeat = 0;
 };
@@ -74,6 +75,19 @@ Result<std::uint64_t> parse_mib(std::string_view option, std::string_view text,
   return value * scale;
 }
 
+Result<std::optional<std::chrono::milliseconds>> parse_timeout(std::string_view option,
+                                                               double value) {
+  constexpr double kLongest = 1e9;  // seconds
+  if (!(value >= 0 && value <= kLongest)) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("{} {}: give a number of seconds", option, value));
+  }
+  if (value == 0) {
+    return std::nullopt;
+  }
+  return std::chrono::milliseconds(std::max<std::int64_t>(1, std::llround(value * 1000)));
+}
+
 Result<void> apply(const RawOptions& raw, Options& options) {
   for (const std::string& entry : raw.env) {
     const auto equals = entry.find('=');
@@ -108,13 +122,8 @@ Result<void> apply(const RawOptions& raw, Options& options) {
     return fail(ErrorCode::kInvalidArgument,
                 fmt::format("--cpus {}: give a number from 1 to {}", options.cpus, kMaxCpus));
   }
-  if (raw.timeout < 0 || !std::isfinite(raw.timeout)) {
-    return fail(ErrorCode::kInvalidArgument,
-                fmt::format("--timeout {}: give a number of seconds", raw.timeout));
-  }
-  if (raw.timeout > 0) {
-    options.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(raw.timeout * 1000));
-  }
+  SPORE_ASSIGN(options.timeout, parse_timeout("--timeout", raw.timeout));
+  SPORE_ASSIGN(options.timeout_all, parse_timeout("--timeout-all", raw.timeout_all));
   return {};
 }
 
@@ -192,6 +201,8 @@ void declare(CLI::App& app, RawOptions& raw, Options& options) {
                  "Directory in the guest where the tests run (default: where you are)");
   app.add_option("--timeout", raw.timeout,
                  "Seconds after which a child is ended in which no test begins or ends");
+  app.add_option("--timeout-all", raw.timeout_all,
+                 "Seconds after which the whole run is ended; reports are written");
   app.add_option("--engine", options.engine, "auto, kvm or nest")
       ->check(CLI::IsMember({"auto", "kvm", "nest"}));
   app.add_option("--kernel", options.kernel, "Kernel image (default: the newest in /boot)");

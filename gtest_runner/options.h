@@ -46,6 +46,7 @@ struct Options {
   std::string workdir;         // of the tests, in the guest
   bool makes_workdir = false;  // it is made there if the image does not have it
   std::optional<std::chrono::milliseconds> timeout;
+  std::optional<std::chrono::milliseconds> timeout_all;  // of the whole run
   std::string engine = "auto";
   std::string kernel;
   std::string console_log;  // empty: none

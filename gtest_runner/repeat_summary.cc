@@ -26,6 +26,10 @@ void RepeatSummary::add(const std::vector<TestRecord>& records) {
   ++runs_;
   for (const TestRecord& record : records) {
     Tally& tally = tallies_[record.test];
+    if (record.outcome == Outcome::kNotRun) {
+      continue;  // --timeout-all ended this run
+    }
+    ++tally.runs;
     if (record.outcome == Outcome::kFailed && ++tally.failed == 1) {
       tally.first = runs_;
       tally.output = all_output(record);
@@ -43,15 +47,15 @@ std::string RepeatSummary::text(const TestList& list) const {
     const std::string name = list.tests[test].full_name();
     if (tally.failed == 0) {
       ++passed;
-    } else if (tally.failed == runs_) {
+    } else if (tally.failed == tally.runs) {
       ++failing;
       text += fmt::format("[  FAILED  ] {} failed in every run:\n{}", name, tally.output);
     } else {
       ++flaky;
-      const double rate = static_cast<double>(tally.failed) / static_cast<double>(runs_);
-      text +=
-          fmt::format("[  FLAKY   ] {} failed in {} of {} ({:.3g}%), first in run {}:\n{}", name,
-                      tally.failed, plural(runs_, "run"), rate * 100, tally.first, tally.output);
+      const double rate = static_cast<double>(tally.failed) / static_cast<double>(tally.runs);
+      text += fmt::format("[  FLAKY   ] {} failed in {} of {} ({:.3g}%), first in run {}:\n{}",
+                          name, tally.failed, plural(tally.runs, "run"), rate * 100, tally.first,
+                          tally.output);
     }
   }
   text += fmt::format("[  PASSED  ] {} in every run.\n", plural(passed, "test"));

@@ -21,6 +21,7 @@ class RepeatSummary {
 
  private:
   struct Tally {
+    std::size_t runs = 0;
     std::size_t failed = 0;
     std::size_t first = 0;  // the run that failed first, from 1
     std::string output;     // of that run

@@ -11,7 +11,10 @@
 
 namespace spore::gtest_runner {
 
-enum class Outcome { kPassed, kFailed, kSkipped };
+enum class Outcome { kPassed, kFailed, kSkipped, kNotRun };
+
+// In a death: the end of the machine's console comes behind it.
+inline constexpr const char* kConsoleHeading = "\nThe end of its console:\n";
 
 struct TestRecord {
   std::size_t test = 0;  // index into TestList::tests
@@ -23,7 +26,8 @@ struct TestRecord {
   std::string errors;     // stderr, from what came ahead of it to its end
   bool silent = false;    // the program counted it, but never said that it ran it
   std::string death;      // how the program ended in this test; empty: it did not
-  std::size_t batch = 0;  // which run of the program it belongs to
+  bool stopped = false;   // it was spore-test that ended it, at a limit
+  std::size_t batch = 0;  // which run of the program it belongs to; 0: none
 };
 
 // One run of the program by one child, to its end.

@@ -64,7 +64,7 @@ void Runner::say(const std::string& text) const {
   sink_.err("spore-test: " + text + "\n");
 }
 
-Result<int> Runner::run() {
+Result<int> Runner::run_all() {
   if (!options_.outer.status_file.empty() && !std::ofstream(options_.outer.status_file)) {
     return fail(ErrorCode::kPermissionDenied,
                 fmt::format("writing {} (the shard's status file): it cannot be created",
@@ -165,14 +165,16 @@ Result<int> Runner::pass_through() {
       flags.push_back(fmt::format("--gtest_output={}:{}", output_->format, guest_report_path(0)));
     }
   }
-  SPORE_ASSIGN(const CommandResult result,
-               run_command(*parent_, request(flags), options_.timeout, program_.path));
+  SPORE_ASSIGN(
+      const CommandResult result,
+      run_command(*parent_, request(flags), ending_.patience(options_.timeout), program_.path));
   sink_.err(result.errors);
   sink_.out(result.out);
   if (output_ && options_.gtest.list_tests && result.exit.status() == 0) {
     ExecRequest fetch;
     fetch.argv = {"cat", guest_report_path(0)};
-    SPORE_ASSIGN(const CommandResult file, run_command(*parent_, fetch, options_.timeout, "cat"));
+    SPORE_ASSIGN(const CommandResult file,
+                 run_command(*parent_, fetch, ending_.patience(options_.timeout), "cat"));
     SPORE_TRY(write_output(*output_, file.out));
   }
   return result.exit.status();
@@ -193,7 +195,7 @@ Result<std::optional<int>> Runner::list_tests() {
     }
     set_profile_variables(options_.profiles, guest_profiles("list"), listing.env);
     SPORE_ASSIGN(const CommandResult listed,
-                 run_command(*parent_, listing, options_.timeout, program_.path));
+                 run_command(*parent_, listing, ending_.patience(options_.timeout), program_.path));
     SPORE_ASSIGN(
         const CommandResult profiles,
         run_command(*parent_, profile_request(guest_profiles("list")), options_.timeout, "tar"));
@@ -213,7 +215,8 @@ Result<std::optional<int>> Runner::list_tests() {
     if (output_) {
       ExecRequest fetch;
       fetch.argv = {"cat", guest_report_path(0)};
-      SPORE_ASSIGN(CommandResult file, run_command(*parent_, fetch, options_.timeout, "cat"));
+      SPORE_ASSIGN(CommandResult file,
+                   run_command(*parent_, fetch, ending_.patience(options_.timeout), "cat"));
       notes_.listing = std::move(file.out);
     }
   }
@@ -236,7 +239,7 @@ Result<std::optional<int>> Runner::nothing_listed(const CommandResult& listed) {
   help.workdir = options_.workdir;
   help.env = request({}).env;
   SPORE_ASSIGN(const CommandResult helped,
-               run_command(*parent_, help, options_.timeout, program_.path));
+               run_command(*parent_, help, ending_.patience(options_.timeout), program_.path));
   if (helped.out.find(kHelp) == std::string::npos) {
     return fail(ErrorCode::kInvalidArgument,
                 fmt::format("{} is no GoogleTest program: with --gtest_list_tests it {} and listed "

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <map>
@@ -18,6 +19,7 @@
 
 #include "child.h"
 #include "coverage.h"
+#include "ending.h"
 #include "failure_keeper.h"
 #include "guest_command.h"
 #include "memory_budget.h"
@@ -44,6 +46,8 @@ class Runner {
 
   // Looks for a machine that was kept under `key`, and keeps one under it; without a key, neither.
   void start_warm(KeptParts key) { key_ = std::move(key); }
+  // The run began before this was made: for --timeout-all.
+  void began(std::chrono::steady_clock::time_point when) { began_ = when; }
 
   // The exit status: 0, 1, or that of a program that only listed its tests or gave help.
   Result<int> run();
@@ -59,6 +63,7 @@ class Runner {
     bool makes_point = false;
   };
 
+  Result<int> run_all();
   Result<void> boot();
   void look_for_kept();
   Result<void> go_on_from(std::shared_ptr<KeptMachine> kept);
@@ -106,6 +111,7 @@ class Runner {
   std::vector<std::size_t> take_tests();
   [[nodiscard]] bool can_go_on(const ChildOutcome& outcome) const;
   Result<void> write_report(RunResults& results, const TextReport& report);
+  void leave_out_rest(TextReport& report);
 
   std::vector<Worker> make_workers();
   void fill_batch(Worker& worker, std::vector<std::size_t> tests, bool by_filter);
@@ -137,7 +143,7 @@ class Runner {
   KeptParts key_;
   std::shared_ptr<KeptMachine> kept_;  // that this run went on from
   StartNotes notes_;
-  std::vector<std::string> changed_;   // since the last run's machine
+  std::vector<std::string> changed_;  // since the last run's machine
   TestList list_;
   Selection selection_;
   std::optional<OutputFile> output_;
@@ -148,10 +154,13 @@ class Runner {
   std::atomic<std::size_t> next_batch_{1};
   MemoryBudget budget_;
   Coverage coverage_;
+  std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
+  Ending ending_;
 
   std::mutex mutex_;  // guards what follows, and the RunResults of an iteration
   std::vector<std::string> complaints_;
   std::set<std::size_t> kept_tests_;
+  bool late_ = false;                // --timeout-all ended a child, or kept tests from running
   bool passed_ = true;               // all children of this iteration so far
   std::deque<std::size_t> waiting_;  // tests that no worker has had
   std::set<std::string> suites_with_set_up_;

@@ -22,12 +22,14 @@ Result<void> Runner::boot() {
   config.cpus = options_.cpus;
   config.kernel = options_.kernel;
   config.images = images_;
-  SPORE_ASSIGN(parent_, session_.boot(config));
+  constexpr Milliseconds kForBoot{120'000};
+  SPORE_ASSIGN(parent_, session_.boot(config, *ending_.patience(kForBoot)));
   if (options_.makes_workdir) {
     ExecRequest make;
     make.argv = {"mkdir", "-p", options_.workdir};
-    SPORE_ASSIGN(const CommandResult made,
-                 run_command(*parent_, make, options_.timeout, "mkdir in the guest"));
+    SPORE_ASSIGN(
+        const CommandResult made,
+        run_command(*parent_, make, ending_.patience(options_.timeout), "mkdir in the guest"));
     if (made.exit.status() != 0) {
       return fail(ErrorCode::kInvalidArgument,
                   fmt::format("making the working directory {} in the guest: {}; give another "
@@ -112,7 +114,7 @@ Result<void> Runner::set_up() {
   // The whole file, not only what a listing touched: every child shares these pages.
   ExecRequest warm;
   warm.argv = {"sh", "-c", "exec cat \"$0\" > /dev/null", program_.path};
-  SPORE_TRY(run_command(*parent_, warm, options_.timeout, "cat"));
+  SPORE_TRY(run_command(*parent_, warm, ending_.patience(options_.timeout), "cat"));
   if (options_.setup.empty()) {
     return {};
   }
@@ -122,8 +124,9 @@ Result<void> Runner::set_up() {
   setup.argv = {"sh", "-c", options_.setup};
   setup.env = environment();
   setup.workdir = options_.workdir;
-  SPORE_ASSIGN(const CommandResult result,
-               run_command(*parent_, setup, options_.timeout, "the --setup command"));
+  SPORE_ASSIGN(
+      const CommandResult result,
+      run_command(*parent_, setup, ending_.patience(options_.timeout), "the --setup command"));
   sink_.err(result.errors);
   sink_.out(result.out);
   notes_.errors = result.errors;
@@ -150,7 +153,7 @@ Result<std::optional<int>> Runner::reach_fixture_point() {
   parent_parser_.emplace(list_, selection_.to_run);
   std::string& text = notes_.printed;
   for (;;) {
-    const auto event = process->next_event(options_.timeout);
+    const auto event = process->next_event(ending_.patience(options_.timeout));
     if (!event) {
       sink_.out(text);
       return fail(
@@ -208,6 +211,10 @@ Result<void> Runner::capture() {
 Result<void> Runner::keep() {
   if (key_.empty() || kept_ || !spore_) {
     return {};
+  }
+  if (ending_.is_late()) {
+    return fail(ErrorCode::kTimedOut,
+                "the machine is not kept for the next run: the time of --timeout-all is over");
   }
   progress_("keeping the machine for the next run");
   const auto start = Clock::now();

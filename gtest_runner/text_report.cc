@@ -89,6 +89,26 @@ void TextReport::add(TestRecord record) {
   print_ready();
 }
 
+std::vector<std::size_t> TextReport::missing() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::size_t> tests;
+  for (std::size_t i = records_.size(); i < selection_.to_run.size(); ++i) {
+    if (!waiting_.contains(selection_.to_run[i])) {
+      tests.push_back(selection_.to_run[i]);
+    }
+  }
+  return tests;
+}
+
+std::vector<TestRecord> TextReport::so_far() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<TestRecord> records = records_;
+  for (const auto& [test, record] : waiting_) {
+    records.push_back(record);
+  }
+  return records;
+}
+
 void TextReport::print_ready() {
   while (records_.size() < selection_.to_run.size()) {
     const auto found = waiting_.find(selection_.to_run[records_.size()]);
@@ -160,7 +180,7 @@ void TextReport::print_disabled_until(std::size_t test) {
 void TextReport::print_test(const TestRecord& record) {
   const ListedTest& test = list_.tests[record.test];
   suites_[test.suite].time_ms += record.time_ms;
-  if (record.silent) {
+  if (record.silent || record.outcome == Outcome::kNotRun) {
     return;
   }
   begin_suite(test);
@@ -230,9 +250,10 @@ void TextReport::finish(std::int64_t total_ms) {
 }
 
 void TextReport::print_summary(std::int64_t total_ms) {
-  std::string text = colored(Color::kGreen, "[==========] ") +
-                     fmt::format("{} from {} ran.", countable(records_.size(), "test"),
-                                 countable(suites_.size(), "test suite"));
+  std::string text =
+      colored(Color::kGreen, "[==========] ") +
+      fmt::format("{} from {} ran.", countable(records_.size() - count(Outcome::kNotRun), "test"),
+                  countable(suites_.size(), "test suite"));
   text += style_.print_time ? fmt::format(" ({} ms total)\n", total_ms) : "\n";
   text +=
       colored(Color::kGreen, "[  PASSED  ] ") + countable(count(Outcome::kPassed), "test") + ".\n";
@@ -264,6 +285,13 @@ void TextReport::print_failures() {
     text += tag + countable(skipped, "test") + (style_.brief ? ".\n" : ", listed below:\n");
     if (!style_.brief) {
       list_names(Outcome::kSkipped, tag, false);
+    }
+  }
+  if (const std::size_t left_out = count(Outcome::kNotRun); left_out > 0) {
+    const std::string tag = colored(Color::kYellow, "[ NOT RUN  ] ");
+    text += tag + countable(left_out, "test") + (style_.brief ? ".\n" : ", listed below:\n");
+    if (!style_.brief) {
+      list_names(Outcome::kNotRun, tag, false);
     }
   }
   const std::size_t failed = count(Outcome::kFailed);

@@ -60,6 +60,10 @@ class TextReport {
   // All children are done: prints what is left and the summary. Every test must have a record.
   void finish(std::int64_t total_ms);
 
+  // Tests that have no record yet, in their order.
+  [[nodiscard]] std::vector<std::size_t> missing() const;
+  // The records so far, in no order.
+  [[nodiscard]] std::vector<TestRecord> so_far() const;
   // In the order of selection.to_run; valid after finish().
   [[nodiscard]] const std::vector<TestRecord>& records() const { return records_; }
 

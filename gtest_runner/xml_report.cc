@@ -263,14 +263,14 @@ class Merger {
       set(testcase, "type_param", valid_text(listed.type_param));
     }
     copy_listed(listed, testcase);
-    const bool ran = record != nullptr;
+    const bool ran = record != nullptr && record->outcome != Outcome::kNotRun;
     set(testcase, "status", ran ? "run" : "notrun");
     set(testcase, "result",
         !ran                                   ? "suppressed"
         : record->outcome == Outcome::kSkipped ? "skipped"
                                                : "completed");
     set(testcase, "time", seconds(ran ? record->time_ms : 0));
-    set(testcase, "timestamp", xml_timestamp(ran ? results_.started_ms : 0));
+    set(testcase, "timestamp", xml_timestamp(ran && record->batch != 0 ? results_.started_ms : 0));
     set(testcase, "classname", listed.suite);
     if (ran) {
       append_failures(testcase, *record);

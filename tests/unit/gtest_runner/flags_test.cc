@@ -33,6 +33,18 @@ TEST(GtestFlags, TakesItsOwnAndHandsOnTheRest) {
   EXPECT_THAT(flags->rest, ElementsAre("--gtest_catch_exceptions=0", "--colour=blue", "file"));
 }
 
+TEST(GtestFlags, FailFastIsForTheRunnerAndTheProgram) {
+  const auto given = parse_gtest_flags({"--gtest_fail_fast"}, lookup({}));
+  EXPECT_TRUE(given->fail_fast);
+  EXPECT_THAT(given->rest, ElementsAre("--gtest_fail_fast"));
+  const auto lookup_bazel = lookup({{"TESTBRIDGE_TEST_RUNNER_FAIL_FAST", "1"}});
+  EXPECT_TRUE(parse_gtest_flags({}, lookup_bazel)->fail_fast);
+  EXPECT_FALSE(parse_gtest_flags({"--gtest_fail_fast=0"}, lookup_bazel)->fail_fast);
+  EXPECT_FALSE(parse_gtest_flags({}, lookup({{"TESTBRIDGE_TEST_RUNNER_FAIL_FAST", "1"},
+                                             {"GTEST_FAIL_FAST", "0"}}))
+                   ->fail_fast);
+}
+
 TEST(GtestFlags, TheCommandLineWinsOverTheEnvironment) {
   const auto flags =
       parse_gtest_flags({"--gtest_filter=B.*"}, lookup({{"GTEST_FILTER", "A.*"},

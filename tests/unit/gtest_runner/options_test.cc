@@ -89,6 +89,16 @@ TEST(Options, RefuseNonsenseByName) {
   EXPECT_THAT(parse({"--engine", "magic", "./t"}).error().message(), HasSubstr("magic"));
 }
 
+TEST(Options, LimitTheWholeRun) {
+  EXPECT_FALSE(parse({"./t"})->options->timeout_all);
+  EXPECT_EQ(parse({"--timeout-all=2.5", "./t"})->options->timeout_all,
+            std::chrono::milliseconds(2500));
+  EXPECT_THAT(parse({"--timeout-all", "-1", "./t"}).error().message(),
+              HasSubstr("--timeout-all -1: give a number of seconds"));
+  EXPECT_THAT(parse({"--timeout-all", "nan", "./t"}).error().message(),
+              HasSubstr("--timeout-all nan"));
+}
+
 TEST(Options, HelpIsText) {
   const auto parsed = parse({"--help"});
   ASSERT_TRUE(parsed);
