@@ -7,7 +7,10 @@
 #include <pugixml.hpp>
 
 #include "clock.h"
+#include "html_page.h"
 #include "json_report.h"
+#include "json_summary.h"
+#include "own_report.h"
 #include "runner.h"
 #include "xml_report.h"
 
@@ -52,7 +55,7 @@ std::map<std::string, std::string> listed_places(const std::string& listing) {
 
 }  // namespace
 
-void Runner::keep_failed(Machine& machine, std::size_t test) {
+void Runner::keep_failed(Machine& machine, std::size_t child, std::size_t test) {
   {
     const std::lock_guard lock(mutex_);
     if (!kept_tests_.insert(test).second && options_.repeat > 0) {
@@ -62,16 +65,18 @@ void Runner::keep_failed(Machine& machine, std::size_t test) {
   const std::string name = list_.tests[test].full_name();
   const auto path = keeper_->keep(machine, *spore_, name);
   if (path) {
+    story_.kept(child, test, *path);
     say(fmt::format("{} is kept: spore run --from {} -- sh", name, *path));
   } else {
     say(fmt::format("{} is not kept: {}", name, path.error().message()));
   }
 }
 
-void Runner::note_costs(Machine& machine) {
+void Runner::note_costs(Machine& machine, std::size_t child) {
   const auto stats = machine.stats();
   const std::lock_guard lock(mutex_);
   if (stats) {
+    story_.measured(child, stats->private_bytes);
     costs_.private_bytes += stats->private_bytes;
     costs_.shared_bytes += stats->shared_bytes;
     ++costs_.measured;
@@ -127,7 +132,37 @@ Result<int> Runner::run() {
                   fmt::format("{}: the {} s of --timeout-all were over before its tests began",
                               program_.path, ending_.limit_s));
   }
+  const auto written = write_own_reports(status);
+  if (!written && !status) {
+    say(written.error().message());
+  } else if (!written) {
+    return fail(written.error());
+  }
   return status;
+}
+
+Result<void> Runner::write_own_reports(const Result<int>& status) const {
+  const OwnReport report{.program = program_,
+                         .options = options_,
+                         .dist = dist_,
+                         .list = list_,
+                         .selection = selection_,
+                         .costs = costs_,
+                         .story = story_.told(),
+                         .warm = kept_ != nullptr,
+                         .changed = changed_,
+                         .late = late_,
+                         .began_ms = epoch_ms() - static_cast<std::int64_t>(story_.now() * 1000),
+                         .seconds = story_.now(),
+                         .exit_status = status.value_or(kOwnFailure),
+                         .error = status ? "" : status.error().message()};
+  if (!options_.json.empty()) {
+    SPORE_TRY(write_whole("--json", options_.json, json_summary(report)));
+  }
+  if (!options_.html.empty()) {
+    SPORE_TRY(write_whole("--html", options_.html, html_page(report)));
+  }
+  return {};
 }
 
 }  // namespace spore::gtest_runner

@@ -84,6 +84,7 @@ Result<bool> Runner::run_repeatedly() {
 Result<bool> Runner::run_iteration(int iteration) {
   progress_(options_.repeat > 0 ? fmt::format("run {} of {}", iteration + 1, options_.repeat)
                                 : "running the tests");
+  iteration_ = iteration;
   ending_.failed = false;
   Silence silence;
   TextSink& sink = options_.repeat > 0 ? silence : sink_;
@@ -103,10 +104,14 @@ Result<bool> Runner::run_iteration(int iteration) {
   const auto start = Clock::now();
   begin_suites();
   std::vector<Worker> workers = make_workers();
-  SPORE_TRY(run_workers(workers, report, results));
+  if (const auto worked = run_workers(workers, report, results); !worked) {
+    story_.ended(report.so_far(), iteration);
+    return fail(worked.error());
+  }
   leave_out_rest(report);
   costs_.tests_s += seconds_since(start);
   report.finish(static_cast<std::int64_t>(seconds_since(start) * 1000));
+  story_.ended(report.records(), iteration);
   if (options_.repeat > 0) {
     repeated_.add(report.records());
   }
@@ -279,12 +284,14 @@ Result<void> Runner::run_workers(std::vector<Worker>& workers, TextReport& repor
       }
       for (std::size_t j = 0; j < at_once; ++j) {
         Worker& worker = workers[i + j];
+        worker.child = story_.forked(worker.index, iteration_);
         budget_.enter(worker.index, (*machines)[j]);
         threads.emplace_back([&, machine = std::move((*machines)[j])]() mutable {
           if (const auto worked = work(worker, std::move(machine), report, results); !worked) {
             note(worked.error());
           }
           budget_.leave(worker.index);
+          story_.retired(worker.child);
         });
       }
     }
@@ -318,8 +325,9 @@ Result<void> Runner::work(Worker& worker, std::shared_ptr<Machine> machine, Text
     ChildSettings settings{.timeout = options_.timeout,
                            .name = fmt::format("child {}", worker.index),
                            .ending = ending_};
+    story_.given(worker.child, worker.batch.id);
     if (keeper_) {
-      settings.on_failure = [&](std::size_t test) { keep_failed(*machine, test); };
+      settings.on_failure = [&](std::size_t test) { keep_failed(*machine, worker.child, test); };
     }
     SPORE_ASSIGN(const ChildOutcome outcome,
                  run_child(*machine, worker.batch, parser_of(worker), settings, report));
@@ -331,7 +339,7 @@ Result<void> Runner::work(Worker& worker, std::shared_ptr<Machine> machine, Text
     }
     const bool goes_on = can_go_on(outcome);
     if (outcome.machine_alive && (worker.rest.empty() || (dist_ != Dist::kEach && !goes_on))) {
-      note_costs(*machine);
+      note_costs(*machine, worker.child);
     }
     if (worker.rest.empty()) {
       return {};
@@ -345,6 +353,7 @@ Result<void> Runner::work(Worker& worker, std::shared_ptr<Machine> machine, Text
       return {};
     }
     SPORE_ASSIGN(machine, renew(worker, *machine, attempt));
+    story_.reset(worker.child);
     budget_.enter(worker.index, machine);
   }
 }
@@ -393,6 +402,9 @@ void Runner::after_child(Worker& worker, const ChildOutcome& outcome, TextReport
   passed_ = passed_ && outcome.passed && !stuck;
   late_ = late_ || outcome.late;
   ending_.failed = ending_.failed || !outcome.passed;
+  if (!outcome.lost.empty()) {
+    story_.lost(worker.child, outcome.lost);
+  }
   if (!outcome.complaint.empty() && !blames_first) {
     complaints_.push_back(fmt::format("child {}: {}", worker.index, outcome.complaint));
   }

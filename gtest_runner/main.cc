@@ -14,6 +14,7 @@
 
 #include "debug.h"
 #include "options.h"
+#include "own_report.h"
 #include "program.h"
 #include "runner.h"
 #include "spore/image.h"
@@ -24,7 +25,6 @@ namespace {
 
 using namespace spore::gtest_runner;  // NOLINT: the program's own namespace
 
-constexpr int kOwnFailure = 125;
 constexpr int kSignalBase = 128;
 
 // Standard output and error, with a progress line on a terminal that goes away before real text.
@@ -159,6 +159,8 @@ spore::Result<int> run(const Options& options, Terminal& terminal) {
     return debug(options, program);
   }
   SPORE_TRY(check_abilities(program, options));
+  SPORE_TRY(check_new_file("--html", options.html));
+  SPORE_TRY(check_new_file("--json", options.json));
   const auto began = std::chrono::steady_clock::now();
   SPORE_ASSIGN(const std::string image, build_image(options, program, terminal));
   const auto progress = [&terminal](std::string_view text) { terminal.progress(text); };

@@ -203,6 +203,9 @@ void declare(CLI::App& app, RawOptions& raw, Options& options) {
                  "Seconds after which a child is ended in which no test begins or ends");
   app.add_option("--timeout-all", raw.timeout_all,
                  "Seconds after which the whole run is ended; reports are written");
+  app.add_option("--html", options.html,
+                 "File for a page about the run: time lines, the tree of forks, failures");
+  app.add_option("--json", options.json, "File for a summary of the run, for scripts");
   app.add_option("--engine", options.engine, "auto, kvm or nest")
       ->check(CLI::IsMember({"auto", "kvm", "nest"}));
   app.add_option("--kernel", options.kernel, "Kernel image (default: the newest in /boot)");

@@ -50,6 +50,8 @@ struct Options {
   std::string engine = "auto";
   std::string kernel;
   std::string console_log;  // empty: none
+  std::string html;         // file for a page about the run; empty: none
+  std::string json;         // file for a summary of it
   bool timings = false;
   std::string keep_failed;   // directory for the machines of failed tests; empty: none is kept
   std::string debug;         // the test whose kept machine is to be looked into; empty: none

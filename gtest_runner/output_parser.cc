@@ -100,9 +100,8 @@ std::optional<TestRecord> OutputParser::finish(const std::string& death) {
     output_ += result_rest_;
   }
   TestRecord record = end_test(Outcome::kFailed);
-  record.time_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
-                       std::chrono::steady_clock::now() - started_)
-                       .count();
+  record.time_ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(record.ended - record.began).count();
   record.comment = list_->tests[record.test].comment();
   record.death = death;
   return record;
@@ -215,6 +214,8 @@ void OutputParser::test_line(std::string_view line, std::vector<TestRecord>& end
 TestRecord OutputParser::end_test(Outcome outcome) {
   TestRecord record;
   record.test = *running_;
+  record.began = started_;
+  record.ended = std::chrono::steady_clock::now();
   record.outcome = outcome;
   record.before = std::exchange(before_, {});
   record.output = std::exchange(output_, {});

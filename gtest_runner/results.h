@@ -1,6 +1,7 @@
 // What is known about each test of a run: filled by the children's readers, told by the reports.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -28,6 +29,8 @@ struct TestRecord {
   std::string death;      // how the program ended in this test; empty: it did not
   bool stopped = false;   // it was spore-test that ended it, at a limit
   std::size_t batch = 0;  // which run of the program it belongs to; 0: none
+  std::chrono::steady_clock::time_point began{};
+  std::chrono::steady_clock::time_point ended{};
 };
 
 // One run of the program by one child, to its end.

@@ -52,7 +52,8 @@ Runner::Runner(Session& session, const Options& options, const Program& program,
       stdout_is_terminal_(stdout_is_terminal),
       progress_(std::move(progress)),
       budget_(options.memory_budget),
-      coverage_(options.profiles, program.path) {
+      coverage_(options.profiles, program.path),
+      story_(!options.html.empty() || !options.json.empty()) {
   if (!options_.keep_failed.empty()) {
     keeper_.emplace(options_.keep_failed);
   }
@@ -185,6 +186,7 @@ Result<int> Runner::pass_through() {
 Result<std::optional<int>> Runner::list_tests() {
   if (!kept_) {
     progress_("listing the tests");
+    const auto start = Clock::now();
     std::vector<std::string> flags = {"--gtest_list_tests", "--gtest_filter=*", "--gtest_color=no"};
     if (output_) {
       flags.push_back(fmt::format("--gtest_output={}:{}", output_->format, guest_report_path(0)));
@@ -219,6 +221,7 @@ Result<std::optional<int>> Runner::list_tests() {
                    run_command(*parent_, fetch, ending_.patience(options_.timeout), "cat"));
       notes_.listing = std::move(file.out);
     }
+    story_.did("listing", seconds_since(start));
   }
   list_ = filtered(parse_test_list(notes_.list), options_.gtest.filter);
   selection_ = select_tests(list_, options_.gtest.also_run_disabled_tests, options_.outer.index,

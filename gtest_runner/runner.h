@@ -28,6 +28,7 @@
 #include "program.h"
 #include "repeat_summary.h"
 #include "spore/session.h"
+#include "story.h"
 #include "suite_points.h"
 #include "text_report.h"
 #include "warm_start.h"
@@ -46,8 +47,11 @@ class Runner {
 
   // Looks for a machine that was kept under `key`, and keeps one under it; without a key, neither.
   void start_warm(KeptParts key) { key_ = std::move(key); }
-  // The run began before this was made: for --timeout-all.
-  void began(std::chrono::steady_clock::time_point when) { began_ = when; }
+  // The run began before this was made: for --timeout-all and the reports.
+  void began(std::chrono::steady_clock::time_point when) {
+    began_ = when;
+    story_.began(when, "preparation");
+  }
 
   // The exit status: 0, 1, or that of a program that only listed its tests or gave help.
   Result<int> run();
@@ -56,6 +60,7 @@ class Runner {
  private:
   struct Worker {
     std::size_t index = 0;
+    std::size_t child = 0;  // in the story
     Batch batch;
     std::vector<std::size_t> rest;  // tests that come after the batch, in machines of their own
     ForkParameters parameters;
@@ -111,14 +116,15 @@ class Runner {
   std::vector<std::size_t> take_tests();
   [[nodiscard]] bool can_go_on(const ChildOutcome& outcome) const;
   Result<void> write_report(RunResults& results, const TextReport& report);
+  Result<void> write_own_reports(const Result<int>& status) const;
   void leave_out_rest(TextReport& report);
 
   std::vector<Worker> make_workers();
   void fill_batch(Worker& worker, std::vector<std::size_t> tests, bool by_filter);
   void after_child(Worker& worker, const ChildOutcome& outcome, TextReport& report,
                    RunResults& results);
-  void note_costs(Machine& machine);
-  void keep_failed(Machine& machine, std::size_t test);
+  void note_costs(Machine& machine, std::size_t child);
+  void keep_failed(Machine& machine, std::size_t child, std::size_t test);
   void say(const std::string& text) const;
   [[nodiscard]] std::map<std::string, std::string> environment() const;
   [[nodiscard]] ExecRequest request(std::vector<std::string> gtest_flags) const;
@@ -155,7 +161,9 @@ class Runner {
   MemoryBudget budget_;
   Coverage coverage_;
   std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
+  Story story_;
   Ending ending_;
+  int iteration_ = 0;
 
   std::mutex mutex_;  // guards what follows, and the RunResults of an iteration
   std::vector<std::string> complaints_;

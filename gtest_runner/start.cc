@@ -38,6 +38,7 @@ Result<void> Runner::boot() {
     }
   }
   costs_.boot_s = seconds_since(start);
+  story_.did("boot", costs_.boot_s);
   return {};
 }
 
@@ -57,6 +58,7 @@ void Runner::look_for_kept() {
     (void)remove_kept(kept_digest(key_));
   } else if (kept_) {
     costs_.resume_s = seconds_since(start);
+    story_.did("resume", costs_.resume_s);
   } else {
     tell_changes();
   }
@@ -136,6 +138,7 @@ Result<void> Runner::set_up() {
                 fmt::format("the --setup command {}: {}", describe(result.exit), options_.setup));
   }
   costs_.setup_s = seconds_since(start);
+  story_.did("set-up", costs_.setup_s);
   return {};
 }
 
@@ -180,6 +183,7 @@ Result<std::optional<int>> Runner::reach_fixture_point() {
         SPORE_TRY(run_command(*parent_, aside, options_.timeout, "mv"));
       }
       costs_.setup_s += seconds_since(start);
+      story_.did("fixture point", seconds_since(start));
       return std::nullopt;
     } else if (const auto* exited = std::get_if<Exited>(&*event)) {
       sink_.out(text);
@@ -203,6 +207,7 @@ Result<void> Runner::capture() {
   const auto start = Clock::now();
   SPORE_ASSIGN(spore_, parent_->capture({}));
   costs_.capture_ms = seconds_since(start) * 1000;
+  story_.did("capture", seconds_since(start));
   parent_.reset();
   return {};
 }
@@ -226,6 +231,7 @@ Result<void> Runner::keep() {
                             }));
   costs_.kept_bytes = kept.bytes;
   costs_.keep_s = seconds_since(start);
+  story_.did("keeping", costs_.keep_s);
   return {};
 }
 

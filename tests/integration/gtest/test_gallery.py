@@ -1,8 +1,11 @@
 """The gallery of failures, in real machines: it looks as the docs say, and can be looked into."""
 
+import json
 import pathlib
 import re
 import subprocess
+
+from browser import CHROMIUM, count_rows, show_page
 
 DOCS = pathlib.Path(__file__).parents[3] / "docs" / "gtest-runner.md"
 COMMAND = re.compile(
@@ -26,13 +29,25 @@ def test_the_docs_show_what_the_user_sees(spore_test, tmp_path):
     printed, errors = docs[command.end() : docs.index("\n```", command.end())].split(
         "\n$ cat errors\n"
     )
-    kept = tmp_path / "kept"
+    kept, page, summary = tmp_path / "kept", tmp_path / "page.html", tmp_path / "run.json"
     words = command["words"].replace("--keep-failed kept", f"--keep-failed {kept}").split()
+    words += ["--html", str(page), "--json", str(summary)]
     done = spore_test.run(*words, spore_test.binary("gallery_test"))
     assert done.returncode == 1, done.stderr
     assert timeless(done.stdout) == timeless(printed)
     said = done.stderr.replace(f"{kept}/", "kept/")
     assert sorted(timeless(said)) == sorted(timeless(errors))
+    told = json.loads(summary.read_text())
+    assert told["counts"]["crashed"] + told["counts"]["failed"] == 7
+    outcomes = {test["name"]: test for test in told["tests"]}
+    assert outcomes["Gallery.KillsItsMachine"]["outcome"] == "crashed"
+    assert outcomes["Gallery.Hangs"]["kept"] == str(kept / "1" / "Gallery.Hangs")
+    assert sum(len(child["lost"]) for child in told["children"]) == 1
+    text = page.read_text()
+    assert "Kernel panic - not syncing: sysrq triggered crash" in text
+    assert f"spore run --from {kept}/1/Gallery.Aborts -- sh" in text
+    if CHROMIUM is not None:
+        assert count_rows(show_page(text, tmp_path)) == 11
     # The process stands where it crashed.
     look = "sleep 1; read pid < /tmp/spore-failed.pid; grep State: /proc/$pid/status"
     crashed = kept / "1" / "Gallery.ReadsThroughANullPointer"

@@ -116,6 +116,8 @@ def test_setup_and_data_reach_the_children(spore_test, tmp_path):
         (["/etc/passwd"], "/etc/passwd"),
         (["/bin/true"], "is no GoogleTest program"),
         (["--scope=suite", "/bin/true"], "link spore_gtest_main"),
+        (["--json=/proc/run.json", "/bin/true"], "no file can be written in /proc"),
+        (["--html=/no/such/page.html", "/bin/true"], "no file can be written in /no/such"),
     ],
 )
 def test_bad_input_gets_one_clear_line(spore_test, words, says):

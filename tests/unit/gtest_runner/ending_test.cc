@@ -70,6 +70,8 @@ TEST_F(RunnerTest, ALimitOfAllEndsWhatRunsAndBeginsNothing) {
   options_.shards = 1;
   options_.gtest.filter = "Dying.A:Hanging.*";
   options_.gtest.output = fmt::format("xml:{}/merged.xml", directory_);
+  options_.json = directory_ + "/run.json";
+  options_.html = directory_ + "/page.html";
   const auto status = run("runner_subject_dying");
   ASSERT_TRUE(status) << status.error().message();
   EXPECT_EQ(*status, 1);
@@ -84,15 +86,27 @@ TEST_F(RunnerTest, ALimitOfAllEndsWhatRunsAndBeginsNothing) {
   ASSERT_TRUE(merged.load_file((directory_ + "/merged.xml").c_str()));
   const auto suite = merged.child("testsuites").find_child_by_attribute("name", "Hanging");
   EXPECT_STREQ(suite.find_child_by_attribute("name", "H").attribute("status").value(), "notrun");
+  const auto json = nlohmann::json::parse(slurp(options_.json));
+  EXPECT_EQ(json["status"], "timed out");
+  EXPECT_EQ(json["counts"]["failed"], 1);
+  EXPECT_EQ(json["counts"]["not_run"], 1);
+  EXPECT_EQ(json["tests"][2]["outcome"], "not_run");
+  EXPECT_FALSE(json["tests"][2].contains("child"));
+  EXPECT_THAT(slurp(options_.html), HasSubstr("<dd>1</dd><dt>not run</dt>"));
 }
 
 TEST_F(RunnerTest, ALimitThatIsOverBeforeTheTestsIsAnError) {
   options_.timeout_all = std::chrono::milliseconds(200);
   options_.setup = "sleep 1000";
+  options_.json = directory_ + "/run.json";
   const auto status = run("runner_subject_mixed");
   ASSERT_FALSE(status);
   EXPECT_THAT(status.error().message(),
               HasSubstr("the 0.2 s of --timeout-all were over before its tests began"));
+  const auto json = nlohmann::json::parse(slurp(options_.json));
+  EXPECT_EQ(json["status"], "error");
+  EXPECT_EQ(json["exit_status"], 125);
+  EXPECT_EQ(json["error"], status.error().message());
 }
 
 }  // namespace

@@ -99,6 +99,12 @@ TEST(Options, LimitTheWholeRun) {
               HasSubstr("--timeout-all nan"));
 }
 
+TEST(Options, NameFilesForReports) {
+  const auto parsed = parse({"--html=page.html", "--json", "run.json", "./t"});
+  EXPECT_EQ(parsed->options->html, "page.html");
+  EXPECT_EQ(parsed->options->json, "run.json");
+}
+
 TEST(Options, HelpIsText) {
   const auto parsed = parse({"--help"});
   ASSERT_TRUE(parsed);

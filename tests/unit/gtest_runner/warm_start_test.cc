@@ -73,6 +73,7 @@ TEST_F(WarmTest, PreparingForNobodyIsRefused) {
 }
 
 TEST_F(WarmTest, WhatDiffersFromTheLastMachineIsSaid) {
+  options_.json = directory_ + "/run.json";
   options_.gtest.filter = "Shared.*";
   ASSERT_EQ(run("runner_subject_mixed").value(), 0);
   EXPECT_EQ(count(sink_.err_text, "the machine of the last run"), 0U) << "there was none";
@@ -82,9 +83,13 @@ TEST_F(WarmTest, WhatDiffersFromTheLastMachineIsSaid) {
   EXPECT_THAT(sink_.err_text,
               HasSubstr("spore-test: not the machine of the last run, for it differs in memory, "
                         "the environment variable A\n"));
+  const auto start = nlohmann::json::parse(slurp(options_.json))["start"];
+  EXPECT_EQ(start["how"], "booted");
+  EXPECT_THAT(start["changed"], ::testing::ElementsAre("memory", "the environment variable A"));
   sink_.err_text.clear();
   ASSERT_EQ(run("runner_subject_mixed").value(), 0);
   EXPECT_EQ(count(sink_.err_text, "differs"), 0U);
+  EXPECT_EQ(nlohmann::json::parse(slurp(options_.json))["start"]["how"], "kept machine");
   EXPECT_EQ(shortened({"a", "b", "c", "d", "e", "f"}), "a, b, c, d and 2 more");
 }
 
