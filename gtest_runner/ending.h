@@ -18,7 +18,10 @@ struct Ending {
   bool fail_fast = false;
   std::atomic<bool> failed{false};  // something in this iteration, in any child
 
-  [[nodiscard]] bool is_late() const { return deadline && Clock::now() >= *deadline; }
+  [[nodiscard]] bool is_late() const {
+    constexpr Milliseconds kEarly{2};  // that a wait in whole milliseconds may end before its time
+    return deadline && Clock::now() + kEarly >= *deadline;
+  }
   [[nodiscard]] bool failed_fast() const { return fail_fast && failed; }
   // No further test is to begin.
   [[nodiscard]] bool is_over() const { return failed_fast() || is_late(); }
@@ -29,7 +32,6 @@ struct Ending {
     if (!deadline) {
       return timeout;
     }
-    // Rounded up: whoever waited so long is late.
     const auto left = std::max(least, std::chrono::ceil<Milliseconds>(*deadline - Clock::now()));
     return std::min(left, timeout.value_or(left));
   }
