@@ -259,7 +259,12 @@ Result<void> Runner::run_workers(std::vector<Worker>& workers, TextReport& repor
         threads.emplace_back([&, &worker = workers[i]] {
           const auto worked = [&]() -> Result<void> {
             SPORE_ASSIGN(auto machine, first_machine(worker, report, results));
-            return machine ? work(worker, std::move(machine), report, results) : Result<void>();
+            if (!machine) {
+              return {};
+            }
+            auto done = work(worker, std::move(machine), report, results);
+            story_.retired(worker.child);
+            return done;
           }();
           if (!worked) {
             note(worked.error());

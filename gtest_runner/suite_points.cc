@@ -104,7 +104,7 @@ Result<bool> Runner::find_start(Worker& worker, TextReport& report, RunResults& 
   if (options_.scope == Scope::kSession || selection_.to_run.empty()) {
     return true;
   }
-  while (drop_done(worker)) {
+  while (!ending_.is_over() && drop_done(worker)) {
     const std::size_t first = worker.batch.tests.front();
     const std::string& suite = list_.tests[first].suite;
     const auto point = [&] {
@@ -154,8 +154,11 @@ Result<void> Runner::make_point(const Worker& worker, SuitePoint& point, const s
   fill_batch(maker, std::move(tests), true);
   const auto start = Clock::now();
   SPORE_ASSIGN(const auto machines, spore_->fork(std::vector{maker.parameters}));
+  maker.child = story_.forked(maker.index, iteration_);
+  story_.given(maker.child, maker.batch.id);
   ChildSettings settings{.timeout = options_.timeout,
-                         .name = fmt::format("the set-up of {}", suite)};
+                         .name = fmt::format("the set-up of {}", suite),
+                         .ending = ending_};
   settings.until_fixture_point = true;
   auto outcome = run_child(*machines.front(), maker.batch, parser_of(maker), settings, report);
   if (!outcome) {
@@ -172,6 +175,7 @@ Result<void> Runner::make_point(const Worker& worker, SuitePoint& point, const s
     }
     after_child(maker, *outcome, report, results);
   }
+  story_.retired(maker.child);
   const std::lock_guard lock(mutex_);
   point.awaited = false;
   if (point.spore) {
@@ -190,6 +194,7 @@ Result<std::shared_ptr<Machine>> Runner::first_machine(Worker& worker, TextRepor
     return std::shared_ptr<Machine>();
   }
   SPORE_ASSIGN(auto machines, fork(std::span(&worker, 1)));
+  worker.child = story_.forked(worker.index, iteration_);
   budget_.enter(worker.index, machines.front());
   return std::move(machines.front());
 }
