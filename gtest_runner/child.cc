@@ -17,11 +17,12 @@ constexpr Milliseconds kForReport{5000};  // a report is fetched though it is la
 
 class ChildRun {
  public:
-  ChildRun(Machine& machine, const Batch& batch, OutputParser parser, const ChildSettings& settings,
-           TextReport& report)
+  ChildRun(Machine& machine, const Batch& batch, std::unique_ptr<OutputReader> reader,
+           const ChildSettings& settings, TextReport& report)
       : machine_(machine),
         batch_(batch),
-        parser_(std::move(parser)),
+        reader_(std::move(reader)),
+        parser_(*reader_),
         settings_(settings),
         report_(report),
         left_(batch.tests.begin(), batch.tests.end()) {}
@@ -87,7 +88,7 @@ class ChildRun {
         take_lost(lost->end);
         return;
       } else if (settings_.until_fixture_point) {
-        outcome_.reached = std::move(parser_);
+        outcome_.reached = std::move(reader_);
         return;
       } else {
         note_failure();
@@ -189,8 +190,13 @@ class ChildRun {
     for (const std::string& suite : parser_.failed_suites()) {
       report_.failed_suite(suite);
     }
-    outcome_.passed = parser_.completed() && exited_ && exited_->status() == 0;
-    if (parser_.completed()) {
+    outcome_.passed =
+        parser_.completed() && exited_ &&
+        (exited_->status() == 0 || (!test_failed_ && parser_.accepts(exited_->status())));
+    if (const std::string doubt = parser_.doubt(); !doubt.empty()) {
+      outcome_.complaint = doubt;
+      outcome_.passed = false;
+    } else if (parser_.completed()) {
       conclude_complete();
     } else if (!in_test && !enough_ && !outcome_.late) {
       outcome_.complaint = exited_ ? fmt::format("its test program {} before its tests were over",
@@ -216,7 +222,7 @@ class ChildRun {
       }
     }
     const bool blamed = test_failed_ || !parser_.failed_suites().empty();
-    if (exited_ && exited_->status() != 0 && !blamed) {
+    if (exited_ && !parser_.accepts(exited_->status()) && !blamed) {
       outcome_.complaint =
           fmt::format("its test program {} although none of its tests failed", describe(*exited_));
     }
@@ -264,7 +270,8 @@ class ChildRun {
 
   Machine& machine_;
   const Batch& batch_;
-  OutputParser parser_;
+  std::unique_ptr<OutputReader> reader_;
+  OutputReader& parser_;
   const ChildSettings& settings_;
   TextReport& report_;
   std::set<std::size_t> left_;
@@ -282,9 +289,10 @@ class ChildRun {
 
 }  // namespace
 
-Result<ChildOutcome> run_child(Machine& machine, const Batch& batch, OutputParser parser,
-                               const ChildSettings& settings, TextReport& report) {
-  return ChildRun(machine, batch, std::move(parser), settings, report).run();
+Result<ChildOutcome> run_child(Machine& machine, const Batch& batch,
+                               std::unique_ptr<OutputReader> reader, const ChildSettings& settings,
+                               TextReport& report) {
+  return ChildRun(machine, batch, std::move(reader), settings, report).run();
 }
 
 }  // namespace spore::gtest_runner

@@ -3,12 +3,13 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "ending.h"
-#include "output_parser.h"
+#include "output_reader.h"
 #include "results.h"
 #include "spore/session.h"
 #include "text_report.h"
@@ -43,7 +44,7 @@ struct ChildOutcome {
   // main() may take a failure for expected, as it may without children.
   bool passed = false;
   // With `until_fixture_point`: it waits there, and has read this. Nothing else of it is known.
-  std::optional<OutputParser> reached;
+  std::unique_ptr<OutputReader> reached;
 };
 
 struct ChildSettings {
@@ -56,9 +57,10 @@ struct ChildSettings {
   bool until_fixture_point = false;  // that is no failure's moment: leave the program there
 };
 
-// Runs `batch` in `machine`. `parser` expects the tests of the batch, and has read what the parent
+// Runs `batch` in `machine`. `reader` expects the tests of the batch, and has read what the parent
 // printed. An Error only when the program could not be started.
-Result<ChildOutcome> run_child(Machine& machine, const Batch& batch, OutputParser parser,
-                               const ChildSettings& settings, TextReport& report);
+Result<ChildOutcome> run_child(Machine& machine, const Batch& batch,
+                               std::unique_ptr<OutputReader> reader, const ChildSettings& settings,
+                               TextReport& report);
 
 }  // namespace spore::gtest_runner

@@ -33,6 +33,13 @@ std::vector<Failure> find_failures(const TestRecord& record) {
   if (record.outcome == Outcome::kPassed || record.outcome == Outcome::kNotRun) {
     return failures;
   }
+  if (!record.failures.empty()) {
+    failures = record.failures;
+    if (!record.death.empty()) {
+      failures.push_back({.location = "unknown file", .message = record.death});
+    }
+    return failures;
+  }
   const std::string_view word = record.outcome == Outcome::kSkipped ? "Skipped" : "Failure";
   std::istringstream lines(record.output);
   bool inside = false;

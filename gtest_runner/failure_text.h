@@ -9,11 +9,6 @@
 
 namespace spore::gtest_runner {
 
-struct Failure {
-  std::string location;  // "file.cc:12", "unknown file"
-  std::string message;
-};
-
 // Of a failed test: at least one, the last being the program's death where there was one. Of a
 // skipped test: the skip's location and message, if any.
 std::vector<Failure> find_failures(const TestRecord& record);

@@ -1,9 +1,11 @@
 // Runner's second half: the children of one iteration, and what becomes of those that die.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <thread>
 
@@ -16,8 +18,10 @@ namespace {
 // One argument of execve() may have 128 KiB; the parameters of a fork 3 KiB in all.
 constexpr std::size_t kMaxFilterArgument = std::size_t{96} * 1024;
 constexpr std::size_t kMaxFilterParameter = 2560;
+constexpr std::size_t kMaxArgumentsParameter = 1280;  // escaped, they may be twice as long
 constexpr const char* kFilterParameter = "gtest_filter";
-constexpr const char* kOrdersParameter = "gtest_orders";  // see guest/lib/spore_gtest.cc
+constexpr const char* kArgumentsParameter = "test_arguments";  // see spore_test_arguments.h
+constexpr const char* kOrdersParameter = "gtest_orders";       // see guest/lib/spore_gtest.cc
 
 using Clock = std::chrono::steady_clock;
 
@@ -88,15 +92,21 @@ Result<bool> Runner::run_iteration(int iteration) {
   ending_.failed = false;
   Silence silence;
   TextSink& sink = options_.repeat > 0 ? silence : sink_;
-  TextReport report(sink, list_, selection_, style(), heading(iteration));
-  if (parent_parser_) {
-    report.preamble(parent_parser_->take_preamble());
-    report.epilogue(parent_parser_->take_loose(), "");
+  const auto reported = framework_->report({.sink = sink,
+                                            .list = list_,
+                                            .selection = selection_,
+                                            .style = style(),
+                                            .heading = heading(iteration)});
+  TextReport& report = *reported;
+  if (parent_reader_) {
+    report.preamble(parent_reader_->take_preamble());
+    report.epilogue(parent_reader_->take_loose(), "");
   }
   RunResults results{.list = &list_,
                      .selection = selection_,
                      .records = {},
                      .reports = {},
+                     .program = std::filesystem::path(program_.path).filename(),
                      .listing = notes_.listing,
                      .started_ms = epoch_ms(),
                      .shuffled = options_.gtest.shuffle,
@@ -130,6 +140,10 @@ Result<bool> Runner::run_iteration(int iteration) {
 
 std::vector<Runner::Worker> Runner::make_workers() {
   const std::size_t tests = selection_.to_run.size();
+  const bool deals_itself = framework_->choose_by_user().has_value();
+  if (tests == 0 && !deals_itself) {
+    return {};  // asked for no test, it would run all
+  }
   // A program that has nothing to run is run too: its main() may fail.
   const std::size_t count = std::clamp<std::size_t>(tests, 1, options_.shards);
   if (options_.shards_given && count < options_.shards && tests > 0) {
@@ -154,7 +168,8 @@ std::vector<Runner::Worker> Runner::make_workers() {
       // A program at its fixture point was told of no filter.
       const bool by_name = program_.has_fixture_point &&
                            (options_.gtest.filter != "*" || options_.scope == Scope::kSuite);
-      fill_batch(worker, hands[i], by_name || options_.outer.total > 1 || tests == 0);
+      fill_batch(worker, hands[i],
+                 by_name || options_.outer.total > 1 || tests == 0 || !deals_itself);
     } else {
       fill_batch(worker, take_tests(), true);
     }
@@ -185,25 +200,34 @@ bool Runner::can_go_on(const ChildOutcome& outcome) const {
 void Runner::fill_batch(Worker& worker, std::vector<std::size_t> tests, bool by_filter) {
   worker.batch = {};
   worker.batch.id = next_batch_++;
-  std::string filter = options_.gtest.filter;
+  std::vector<std::string> choice =
+      framework_->choose_by_user().value_or(std::vector<std::string>());
   if (by_filter) {
-    const std::size_t limit = program_.has_fixture_point ? kMaxFilterParameter : kMaxFilterArgument;
+    const std::size_t limit = program_.reads_arguments     ? kMaxArgumentsParameter
+                              : program_.has_fixture_point ? kMaxFilterParameter
+                                                           : kMaxFilterArgument;
     const auto end = end_of_turn(tests.begin(), tests.end());
-    std::size_t taken = make_filter(list_, {tests.begin(), end}, limit, filter);
-    if (tests.empty()) {
-      filter = "-*";
-    } else if (worker.makes_point && taken < tests.size() && options_.gtest.filter == "*" &&
-               options_.outer.total == 1) {
-      filter = suite_filter(list_.tests[tests.front()].suite);
-      taken = tests.size();
+    Choice chosen = framework_->choose(list_, {tests.begin(), end}, limit);
+    if (worker.makes_point && chosen.taken < tests.size() && options_.gtest.filter == "*" &&
+        options_.outer.total == 1) {
+      chosen = {.taken = tests.size(),
+                .arguments = {"--gtest_filter=" + suite_filter(list_.tests[tests.front()].suite)}};
     }
-    worker.rest.assign(tests.begin() + static_cast<std::ptrdiff_t>(taken), tests.end());
-    tests.resize(taken);
-    worker.parameters.user[kFilterParameter] = filter;
+    worker.rest.assign(tests.begin() + static_cast<std::ptrdiff_t>(chosen.taken), tests.end());
+    tests.resize(chosen.taken);
+    choice = std::move(chosen.arguments);
+    if (program_.reads_arguments) {
+      worker.parameters.user[kArgumentsParameter] = fmt::format("{}", fmt::join(choice, "\n"));
+    } else if (program_.has_fixture_point) {
+      worker.parameters.user[kFilterParameter] =
+          choice.front().substr(choice.front().find('=') + 1);
+    }
   } else {
     worker.rest.clear();
   }
   worker.batch.tests = std::move(tests);
+  const bool asks_for_report =
+      framework_->kind() == FrameworkKind::kGoogleTest;  // the others tell all as they run
   if (program_.has_fixture_point) {
     std::string orders = worker.makes_point ? "suite_point " : keeper_ ? "keep_failed " : "";
     orders += options_.skip_teardown ? "skip_teardown " : "";
@@ -211,7 +235,7 @@ void Runner::fill_batch(Worker& worker, std::vector<std::size_t> tests, bool by_
       worker.parameters.user[kOrdersParameter] = orders;
     }
     worker.batch.inherited = notes_.inherited;
-    worker.batch.report_path = guest_report_path(0);
+    worker.batch.report_path = asks_for_report ? guest_report_path(0) : "";
     if (notes_.is_profiled) {
       worker.batch.profiles = guest_profiles("0");
       worker.batch.set_up_profiles = coverage_.has_set_up() ? "" : guest_profiles("set-up");
@@ -219,8 +243,11 @@ void Runner::fill_batch(Worker& worker, std::vector<std::size_t> tests, bool by_
     return;
   }
   worker.parameters.user.clear();
-  worker.batch.report_path = guest_report_path(worker.batch.id);
-  worker.batch.request = request(run_flags(filter, worker.batch.report_path));
+  worker.batch.report_path = asks_for_report ? guest_report_path(worker.batch.id) : "";
+  std::vector<std::string> arguments = framework_->run_arguments(
+      {.report_path = worker.batch.report_path, .random_seed = random_seed_});
+  arguments.insert(arguments.end(), choice.begin(), choice.end());
+  worker.batch.request = request(arguments);
   if (notes_.is_profiled) {
     worker.batch.profiles = guest_profiles(std::to_string(worker.batch.id));
     set_profile_variables(options_.profiles, worker.batch.profiles, worker.batch.request.env);
@@ -335,7 +362,7 @@ Result<void> Runner::work(Worker& worker, std::shared_ptr<Machine> machine, Text
       settings.on_failure = [&](std::size_t test) { keep_failed(*machine, worker.child, test); };
     }
     SPORE_ASSIGN(const ChildOutcome outcome,
-                 run_child(*machine, worker.batch, parser_of(worker), settings, report));
+                 run_child(*machine, worker.batch, reader_of(worker), settings, report));
     after_child(worker, outcome, report, results);
     if (ending_.is_over()) {
       worker.rest.clear();

@@ -147,7 +147,7 @@ class Merger {
   Json make_suite(std::size_t& i, Totals& all) {
     const auto& reported = results_.selection.reported;
     const std::string name = results_.list->tests[reported[i]].suite;
-    Json suite = {{"name", name}};
+    Json suite = {{"name", name.empty() ? results_.program : name}};
     Totals totals;
     totals.fill(suite);
     for (const Json& known : suites_[name]) {
@@ -203,6 +203,10 @@ class Merger {
     if (const auto found = listed_.find(listed.full_name()); found != listed_.end()) {
       testcase.update(found->second);
     }
+    if (!listed.file.empty()) {
+      testcase["file"] = listed.file;
+      testcase["line"] = listed.line;
+    }
     const bool ran = record != nullptr && record->outcome != Outcome::kNotRun;
     testcase["status"] = ran ? "RUN" : "NOTRUN";
     testcase["result"] = !ran                                   ? "SUPPRESSED"
@@ -210,7 +214,7 @@ class Merger {
                                                                 : "COMPLETED";
     testcase["timestamp"] = json_timestamp(ran && record->batch != 0 ? results_.started_ms : 0);
     testcase["time"] = seconds(ran ? record->time_ms : 0) + "s";
-    testcase["classname"] = listed.suite;
+    testcase["classname"] = listed.suite.empty() ? results_.program : listed.suite;
     if (ran && record->outcome == Outcome::kFailed) {
       for (const Failure& failure : find_failures(*record)) {
         testcase["failures"].push_back(

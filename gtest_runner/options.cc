@@ -178,6 +178,11 @@ void declare(CLI::App& app, RawOptions& raw, Options& options) {
          "run (default); skip: throw machines away without TearDownTestSuite and the TearDown of "
          "global environments")
       ->check(CLI::IsMember({"run", "skip"}));
+  app.add_option_function<std::string>(
+         "--framework",
+         [&options](const std::string& name) { options.framework = framework_named(name); },
+         "auto (the binary tells), gtest, catch2 or doctest")
+      ->check(CLI::IsMember({"auto", "gtest", "catch2", "doctest"}));
   app.add_option("--repeat", raw.repeat,
                  "Runs of each test, every one from the same state with other entropy: tells flaky "
                  "tests from failing ones");
@@ -218,15 +223,15 @@ void declare(CLI::App& app, RawOptions& raw, Options& options) {
   app.add_flag("--prepare", options.prepare,
                "Make the machine from which later runs go on, and keep it; run no test");
   app.prefix_command();  // all from the binary on is the binary's
-  app.footer("\nspore-test [OPTIONS] BINARY [GoogleTest and program flags]");
+  app.footer("\nspore-test [OPTIONS] BINARY [the framework's and the program's own flags]");
 }
 
 }  // namespace
 
 Result<ParsedOptions> parse_options(int argc, const char* const* argv, const Lookup& getenv) {
   CLI::App app(
-      "Boots one machine, sets it up once, and runs the tests of a GoogleTest binary in forks of "
-      "it. Flags after BINARY are the binary's own.",
+      "Boots one machine, sets it up once, and runs the tests of a GoogleTest, Catch2 or "
+      "doctest binary in forks of it. Flags after BINARY are the binary's own.",
       "spore-test");
   app.set_version_flag("--version", "spore-test 0.1.0");
   RawOptions raw;

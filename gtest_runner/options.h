@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "coverage.h"
+#include "framework.h"
 #include "gtest_flags.h"
 #include "spore/image.h"
 #include "spore/result.h"
@@ -30,6 +31,7 @@ enum class Scope {
 
 struct Options {
   std::string binary;
+  std::optional<FrameworkKind> framework;  // nothing: the binary tells
   std::uint32_t shards = 2;
   bool shards_given = false;
   // Nothing: kLoad for a program with a fixture point, kShard for one that would set up its global

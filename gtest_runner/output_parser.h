@@ -14,41 +14,37 @@
 #include <utility>
 #include <vector>
 
-#include "results.h"
+#include "output_reader.h"
 
 namespace spore::gtest_runner {
 
-class OutputParser {
+class OutputParser final : public OutputReader {
  public:
   // `tests`: what the child was asked to run. The list must outlive the parser.
   OutputParser(const TestList& list, const std::vector<std::size_t>& tests);
-  void expect(const std::vector<std::size_t>& tests);
+  [[nodiscard]] std::unique_ptr<OutputReader> clone() const override {
+    return std::make_unique<OutputParser>(*this);
+  }
+  void expect(const std::vector<std::size_t>& tests) override;
 
-  // What came on stdout; returns the tests that ended with it.
-  std::vector<TestRecord> feed(std::string_view bytes);
-  void feed_errors(std::string_view bytes) { errors_ += bytes; }
+  std::vector<TestRecord> feed(std::string_view bytes) override;
+  void feed_errors(std::string_view bytes) override { errors_ += bytes; }
+  std::optional<TestRecord> finish(const std::string& death) override;
 
-  // No more will come. Ends the last line; a test that was running becomes a failed record with
-  // `death`.
-  std::optional<TestRecord> finish(const std::string& death);
+  // "Running N tests" came.
+  [[nodiscard]] bool began() const noexcept override { return state_ != State::kPreamble; }
+  // The closing summary came.
+  [[nodiscard]] bool completed() const noexcept override { return state_ == State::kSummary; }
+  [[nodiscard]] int announced() const noexcept override { return announced_; }
+  [[nodiscard]] std::optional<std::size_t> running() const noexcept override { return running_; }
+  [[nodiscard]] std::size_t progress() const noexcept override { return progress_; }
 
-  // The program began its run ("Running N tests"): what it printed ahead is complete.
-  [[nodiscard]] bool began() const noexcept { return state_ != State::kPreamble; }
-  // The program printed its closing summary.
-  [[nodiscard]] bool completed() const noexcept { return state_ == State::kSummary; }
-  // How many tests the program said that it runs.
-  [[nodiscard]] int announced() const noexcept { return announced_; }
-  [[nodiscard]] std::optional<std::size_t> running() const noexcept { return running_; }
-  // Grows whenever a test begins or ends.
-  [[nodiscard]] std::size_t progress() const noexcept { return progress_; }
-
-  std::string take_preamble() { return std::exchange(preamble_, {}); }
-  std::string take_loose() { return std::exchange(loose_, {}); }  // between tests
-  // The same with a line that has not ended: nothing of it is left to this parser or a copy.
-  std::string take_unfinished() { return take_loose() + std::exchange(partial_, {}); }
-  std::string take_epilogue() { return std::exchange(epilogue_, {}); }  // after the summary
-  std::string take_errors() { return std::exchange(errors_, {}); }
-  [[nodiscard]] const std::vector<std::string>& failed_suites() const { return failed_suites_; }
+  std::string take_preamble() override { return std::exchange(preamble_, {}); }
+  std::string take_loose() override { return std::exchange(loose_, {}); }
+  std::string take_unfinished() override { return take_loose() + std::exchange(partial_, {}); }
+  std::string take_epilogue() override { return std::exchange(epilogue_, {}); }
+  std::string take_errors() override { return std::exchange(errors_, {}); }
+  [[nodiscard]] std::vector<std::string> failed_suites() const override { return failed_suites_; }
 
  private:
   enum class State { kPreamble, kBetween, kInTest, kSummary };

@@ -22,6 +22,8 @@ constexpr Elf64_Half kMachine = EM_X86_64;
 constexpr Elf64_Half kMachine = EM_AARCH64;
 #endif
 
+constexpr const char* kHelpTexts[] = {"Catch v", "Catch2 v", "doctest version is"};
+
 constexpr std::size_t kSearchBlock = std::size_t{1} << 20;
 
 std::string_view machine_name(Elf64_Half machine) {
@@ -112,11 +114,16 @@ Result<Program> inspect_program(const std::string& path) {
   if (error) {
     return fail(Error::from_errno(error.value(), attempted));
   }
+  const bool reads_arguments = contains(file, kArgumentsMarker);
   return Program{.path = directory / std::filesystem::path(path).filename(),
-                 .has_fixture_point = contains(file, kFixtureMarker),
+                 .has_fixture_point = reads_arguments || contains(file, kFixtureMarker),
                  .has_suite_points = contains(file, kSuiteMarker),
                  .is_sanitized = contains(file, "__asan_") || contains(file, "__tsan_") ||
-                                 contains(file, "__msan_")};
+                                 contains(file, "__msan_"),
+                 .reads_arguments = reads_arguments,
+                 .mentions_another_framework =
+                     std::any_of(std::begin(kHelpTexts), std::end(kHelpTexts),
+                                 [&](const char* text) { return contains(file, text); })};
 }
 
 Result<void> check_abilities(const Program& program, const Options& options) {

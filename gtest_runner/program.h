@@ -14,11 +14,17 @@ inline constexpr const char* kFixtureMarker = "spore_gtest_main/1";
 // Of those that can stop behind a SetUpTestSuite too.
 inline constexpr const char* kSuiteMarker = "spore_gtest_suite/1";
 
+// And of one that reads with <spore_test_arguments.h>, behind its fixture point, what to run.
+inline constexpr const char* kArgumentsMarker = "spore_test_arguments/1";
+
 struct Program {
   std::string path;  // absolute, without symbolic links in the directory's name
   bool has_fixture_point = false;
   bool has_suite_points = false;
-  bool is_sanitized = false;  // by a sanitizer that tells of deadly signals itself
+  bool is_sanitized = false;     // by a sanitizer that tells of deadly signals itself
+  bool reads_arguments = false;  // in a fork; else it takes a filter of GoogleTest
+  // It has the text of another framework's help in it, whatever for: what to ask it first.
+  bool mentions_another_framework = false;
 };
 
 // kNotFound, kPermissionDenied or kInvalidArgument when it cannot be a test program of this

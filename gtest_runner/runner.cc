@@ -109,11 +109,10 @@ Result<int> Runner::run_all() {
   return passed ? 0 : 1;
 }
 
-ExecRequest Runner::request(std::vector<std::string> gtest_flags) const {
+ExecRequest Runner::request(const std::vector<std::string>& arguments) const {
   ExecRequest request;
   request.argv = {program_.path};
-  request.argv.insert(request.argv.end(), gtest_flags.begin(), gtest_flags.end());
-  request.argv.insert(request.argv.end(), options_.gtest.rest.begin(), options_.gtest.rest.end());
+  request.argv.insert(request.argv.end(), arguments.begin(), arguments.end());
   request.env = environment();
   if (!program_.has_fixture_point && !program_.is_sanitized) {
     request.env.try_emplace("LD_PRELOAD", options_.stack_library);  // the user's own comes first
@@ -141,23 +140,6 @@ std::string Runner::guest_profiles(std::string_view of) const {
   return fmt::format("{}/spore-profiles-{}", options_.guest_scratch, of);
 }
 
-std::vector<std::string> Runner::run_flags(const std::string& filter,
-                                           const std::string& report_path) const {
-  std::vector<std::string> flags = {"--gtest_filter=" + filter, "--gtest_color=no",
-                                    "--gtest_print_time=1"};
-  if (options_.gtest.also_run_disabled_tests) {
-    flags.emplace_back("--gtest_also_run_disabled_tests");
-  }
-  if (options_.gtest.shuffle) {
-    flags.emplace_back("--gtest_shuffle");
-    flags.push_back(fmt::format("--gtest_random_seed={}", random_seed_));
-  }
-  if (!report_path.empty()) {
-    flags.push_back(fmt::format("--gtest_output={}:{}", output_->format, report_path));
-  }
-  return flags;
-}
-
 Result<int> Runner::pass_through() {
   std::vector<std::string> flags;
   if (options_.gtest.list_tests) {
@@ -166,6 +148,10 @@ Result<int> Runner::pass_through() {
       flags.push_back(fmt::format("--gtest_output={}:{}", output_->format, guest_report_path(0)));
     }
   }
+  const auto& rest = options_.gtest.rest;
+  const bool is_marked = framework_ && framework_->kind() != FrameworkKind::kGoogleTest &&
+                         !rest.empty() && rest.front() == "--";
+  flags.insert(flags.end(), rest.begin() + (is_marked ? 1 : 0), rest.end());
   SPORE_ASSIGN(
       const CommandResult result,
       run_command(*parent_, request(flags), ending_.patience(options_.timeout), program_.path));
@@ -179,78 +165,6 @@ Result<int> Runner::pass_through() {
     SPORE_TRY(write_output(*output_, file.out));
   }
   return result.exit.status();
-}
-
-// Fills list_ and selection_; an exit status when that was all there is to do. All tests are
-// listed, so that a machine does for every filter.
-Result<std::optional<int>> Runner::list_tests() {
-  if (!kept_) {
-    progress_("listing the tests");
-    const auto start = Clock::now();
-    std::vector<std::string> flags = {"--gtest_list_tests", "--gtest_filter=*", "--gtest_color=no"};
-    if (output_) {
-      flags.push_back(fmt::format("--gtest_output={}:{}", output_->format, guest_report_path(0)));
-    }
-    ExecRequest listing = request(flags);
-    if (program_.has_suite_points) {
-      listing.env["SPORE_LIST_SUITES"] = "1";
-    }
-    set_profile_variables(options_.profiles, guest_profiles("list"), listing.env);
-    SPORE_ASSIGN(const CommandResult listed,
-                 run_command(*parent_, listing, ending_.patience(options_.timeout), program_.path));
-    SPORE_ASSIGN(
-        const CommandResult profiles,
-        run_command(*parent_, profile_request(guest_profiles("list")), options_.timeout, "tar"));
-    notes_.is_profiled = !profiles.out.empty();
-    notes_.list = listed.out;
-    notes_.suites = suites_with_set_up(listed.errors);
-    if (parse_test_list(listed.out).tests.empty()) {
-      SPORE_ASSIGN(const auto answered, nothing_listed(listed));
-      if (answered) {
-        return answered;
-      }
-    } else if (listed.exit.status() != 0) {
-      return fail(ErrorCode::kInvalidArgument,
-                  fmt::format("listing the tests of {}: it {}\n{}", program_.path,
-                              describe(listed.exit), listed.errors));
-    }
-    if (output_) {
-      ExecRequest fetch;
-      fetch.argv = {"cat", guest_report_path(0)};
-      SPORE_ASSIGN(CommandResult file,
-                   run_command(*parent_, fetch, ending_.patience(options_.timeout), "cat"));
-      notes_.listing = std::move(file.out);
-    }
-    story_.did("listing", seconds_since(start));
-  }
-  list_ = filtered(parse_test_list(notes_.list), options_.gtest.filter);
-  selection_ = select_tests(list_, options_.gtest.also_run_disabled_tests, options_.outer.index,
-                            options_.outer.total);
-  return std::nullopt;
-}
-
-// No GoogleTest program, one that gave its help, or a filter that matches nothing.
-Result<std::optional<int>> Runner::nothing_listed(const CommandResult& listed) {
-  constexpr std::string_view kHelp = "This program contains tests written using Google Test";
-  if (listed.out.find(kHelp) != std::string::npos) {
-    sink_.err(listed.errors);
-    sink_.out(listed.out);
-    return listed.exit.status();
-  }
-  ExecRequest help;
-  help.argv = {program_.path, "--help"};
-  help.workdir = options_.workdir;
-  help.env = request({}).env;
-  SPORE_ASSIGN(const CommandResult helped,
-               run_command(*parent_, help, ending_.patience(options_.timeout), program_.path));
-  if (helped.out.find(kHelp) == std::string::npos) {
-    return fail(ErrorCode::kInvalidArgument,
-                fmt::format("{} is no GoogleTest program: with --gtest_list_tests it {} and listed "
-                            "no test{}{}",
-                            program_.path, describe(listed.exit),
-                            listed.errors.empty() ? "" : "; it said: ", listed.errors));
-  }
-  return std::nullopt;
 }
 
 }  // namespace spore::gtest_runner

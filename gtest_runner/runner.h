@@ -21,6 +21,7 @@
 #include "coverage.h"
 #include "ending.h"
 #include "failure_keeper.h"
+#include "framework.h"
 #include "guest_command.h"
 #include "memory_budget.h"
 #include "options.h"
@@ -73,6 +74,9 @@ class Runner {
   void look_for_kept();
   Result<void> go_on_from(std::shared_ptr<KeptMachine> kept);
   Result<std::optional<int>> list_tests();
+  Result<std::optional<int>> choose_framework();
+  Result<std::string> ask_for_help();
+  void take_framework_options();
   Result<std::optional<int>> start();
   void start_again();
   void tell_changes();
@@ -92,7 +96,7 @@ class Runner {
   // --scope=suite (suite_points.cc)
   void begin_suites();
   [[nodiscard]] Spore& base_of(const Worker& worker);
-  [[nodiscard]] OutputParser parser_of(const Worker& worker) const;
+  [[nodiscard]] std::unique_ptr<OutputReader> reader_of(const Worker& worker) const;
   std::deque<std::size_t>::iterator first_ready();
   // How many of these tests one machine can run: those of one suite.
   template <typename Iterator>
@@ -127,9 +131,7 @@ class Runner {
   void keep_failed(Machine& machine, std::size_t child, std::size_t test);
   void say(const std::string& text) const;
   [[nodiscard]] std::map<std::string, std::string> environment() const;
-  [[nodiscard]] ExecRequest request(std::vector<std::string> gtest_flags) const;
-  [[nodiscard]] std::vector<std::string> run_flags(const std::string& filter,
-                                                   const std::string& report_path) const;
+  [[nodiscard]] ExecRequest request(const std::vector<std::string>& arguments) const;
   [[nodiscard]] std::string guest_report_path(std::size_t batch) const;
   [[nodiscard]] std::string guest_profiles(std::string_view of) const;
   [[nodiscard]] RunHeading heading(int iteration) const;
@@ -153,7 +155,8 @@ class Runner {
   TestList list_;
   Selection selection_;
   std::optional<OutputFile> output_;
-  std::optional<OutputParser> parent_parser_;
+  std::unique_ptr<Framework> framework_;
+  std::unique_ptr<OutputReader> parent_reader_;  // of a program at its fixture point
   int random_seed_ = 0;
   RepeatSummary repeated_;
   std::optional<FailureKeeper> keeper_;

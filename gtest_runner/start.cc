@@ -107,8 +107,8 @@ void Runner::start_again() {
   sink_.err(notes_.errors);
   sink_.out(notes_.setup_output);
   if (program_.has_fixture_point) {
-    parent_parser_.emplace(list_, selection_.to_run);
-    parent_parser_->feed(notes_.printed);
+    parent_reader_ = framework_->reader(list_);
+    parent_reader_->feed(notes_.printed);
   }
 }
 
@@ -150,10 +150,11 @@ Result<std::optional<int>> Runner::reach_fixture_point() {
   }
   progress_("setting up the global test environments");
   const auto start = Clock::now();
-  ExecRequest until_there = request(run_flags("*", guest_report_path(0)));
+  const RunRequest all{.report_path = guest_report_path(0), .random_seed = random_seed_};
+  ExecRequest until_there = request(framework_->run_arguments(all));
   set_profile_variables(options_.profiles, guest_profiles("0"), until_there.env);
   SPORE_ASSIGN(const auto process, parent_->exec(until_there));
-  parent_parser_.emplace(list_, selection_.to_run);
+  parent_reader_ = framework_->reader(list_);
   std::string& text = notes_.printed;
   for (;;) {
     const auto event = process->next_event(ending_.patience(options_.timeout));
@@ -171,7 +172,7 @@ Result<std::optional<int>> Runner::reach_fixture_point() {
         notes_.errors += output->data;
       } else {
         text += output->data;
-        parent_parser_->feed(output->data);
+        parent_reader_->feed(output->data);
       }
     } else if (std::holds_alternative<AtFixturePoint>(*event)) {
       notes_.inherited = process->id();

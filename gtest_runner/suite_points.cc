@@ -33,12 +33,12 @@ Spore& Runner::base_of(const Worker& worker) {
   return worker.point ? *worker.point->spore : *spore_;
 }
 
-OutputParser Runner::parser_of(const Worker& worker) const {
-  OutputParser parser = worker.point     ? *worker.point->parser
-                        : parent_parser_ ? *parent_parser_
-                                         : OutputParser(list_, {});
-  parser.expect(worker.batch.tests);
-  return parser;
+std::unique_ptr<OutputReader> Runner::reader_of(const Worker& worker) const {
+  auto reader = worker.point     ? worker.point->reader->clone()
+                : parent_reader_ ? parent_reader_->clone()
+                                 : framework_->reader(list_);
+  reader->expect(worker.batch.tests);
+  return reader;
 }
 
 // The first of waiting_ whose suite nobody sets up just now, so that suites are set up side by
@@ -160,14 +160,14 @@ Result<void> Runner::make_point(const Worker& worker, SuitePoint& point, const s
                          .name = fmt::format("the set-up of {}", suite),
                          .ending = ending_};
   settings.until_fixture_point = true;
-  auto outcome = run_child(*machines.front(), maker.batch, parser_of(maker), settings, report);
+  auto outcome = run_child(*machines.front(), maker.batch, reader_of(maker), settings, report);
   if (!outcome) {
     return fail(outcome.error());
   }
   if (outcome->reached) {
     point.printed = outcome->reached->take_unfinished();
     report.errors(outcome->reached->take_errors());
-    point.parser = std::move(outcome->reached);
+    point.reader = std::move(outcome->reached);
     SPORE_ASSIGN(point.spore, machines.front()->capture({}));
   } else {
     if (!outcome->complaint.empty()) {

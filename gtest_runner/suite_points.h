@@ -3,20 +3,19 @@
 
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 
-#include "output_parser.h"
+#include "output_reader.h"
 #include "spore/session.h"
 
 namespace spore::gtest_runner {
 
 // A machine in which SetUpTestSuite has run, and the first test has not begun.
 struct SuitePoint {
-  std::mutex mutex;                    // held by who makes it; guards what follows
-  std::shared_ptr<Spore> spore;        // null: not made yet, or the suite did not come so far
-  std::optional<OutputParser> parser;  // has read all until there
-  std::string printed;                 // by SetUpTestSuite
+  std::mutex mutex;                      // held by who makes it; guards what follows
+  std::shared_ptr<Spore> spore;          // null: not made yet, or the suite did not come so far
+  std::unique_ptr<OutputReader> reader;  // has read all until there
+  std::string printed;                   // by SetUpTestSuite
 
   // Guarded by the runner's mutex: a worker has tests of the suite, and the spore is still to come.
   bool awaited = true;

@@ -53,7 +53,21 @@ std::string as_pattern(std::string name) {
   return name;
 }
 
-// * stands for any text, ? for one character.
+bool matches_any(std::string_view name, std::string_view patterns) {
+  for (;;) {
+    const auto colon = patterns.find(':');
+    if (matches_pattern(name, patterns.substr(0, colon))) {
+      return true;
+    }
+    if (colon == std::string_view::npos) {
+      return false;
+    }
+    patterns.remove_prefix(colon + 1);
+  }
+}
+
+}  // namespace
+
 bool matches_pattern(std::string_view name, std::string_view pattern) {
   std::size_t n = 0;
   std::size_t p = 0;
@@ -75,21 +89,6 @@ bool matches_pattern(std::string_view name, std::string_view pattern) {
   }
   return pattern.find_first_not_of('*', p) == std::string_view::npos;
 }
-
-bool matches_any(std::string_view name, std::string_view patterns) {
-  for (;;) {
-    const auto colon = patterns.find(':');
-    if (matches_pattern(name, patterns.substr(0, colon))) {
-      return true;
-    }
-    if (colon == std::string_view::npos) {
-      return false;
-    }
-    patterns.remove_prefix(colon + 1);
-  }
-}
-
-}  // namespace
 
 std::string ListedTest::comment() const {
   std::string text;

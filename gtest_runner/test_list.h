@@ -15,8 +15,12 @@ struct ListedTest {
   std::string type_param = "";   // of its suite; empty: none
   std::string value_param = "";  // empty: none; cut by GoogleTest after 250 characters
   bool disabled = false;
+  std::string file = "";  // where it is, if the list says so
+  int line = 0;
+  // Which of the tests it is, from 1, that a framework's filter by its name takes; 0: the only one.
+  std::size_t ordinal = 0;
 
-  [[nodiscard]] std::string full_name() const { return suite + "." + name; }
+  [[nodiscard]] std::string full_name() const { return suite.empty() ? name : suite + "." + name; }
   // ", where TypeParam = int", as GoogleTest adds to a failure; empty without parameters.
   [[nodiscard]] std::string comment() const;
 };
@@ -26,6 +30,9 @@ struct TestList {
 };
 
 TestList parse_test_list(std::string_view text);
+
+// * stands for any text, ? for one character.
+[[nodiscard]] bool matches_pattern(std::string_view name, std::string_view pattern);
 
 // Whether --gtest_filter=`filter` takes a test: patterns with * and ?, separated by colons; after a
 // '-' those that it leaves out.

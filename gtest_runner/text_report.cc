@@ -23,7 +23,7 @@ std::string with_newline(std::string text) {
 
 TextReport::TextReport(TextSink& sink, const TestList& list, const Selection& selection,
                        TextStyle style, RunHeading heading)
-    : sink_(sink), list_(list), selection_(selection), style_(style), heading_(std::move(heading)) {
+    : sink_(sink), list_(list), heading_(std::move(heading)), selection_(selection), style_(style) {
   for (const std::size_t test : selection_.to_run) {
     const std::string& suite = list_.tests[test].suite;
     if (suites_[suite].to_run++ == 0) {
@@ -241,12 +241,16 @@ void TextReport::finish(std::int64_t total_ms) {
   const std::lock_guard lock(mutex_);
   print_heading();
   print_ready();
+  print_end(total_ms);
+  sink_.out(after_);
+}
+
+void TextReport::print_end(std::int64_t total_ms) {
   end_suite();
   if (!style_.brief && !selection_.to_run.empty()) {
     sink_.out(colored(Color::kGreen, "[----------] ") + "Global test environment tear-down\n");
   }
   print_summary(total_ms);
-  sink_.out(after_);
 }
 
 void TextReport::print_summary(std::int64_t total_ms) {

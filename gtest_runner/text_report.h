@@ -46,6 +46,9 @@ class TextReport {
  public:
   TextReport(TextSink& sink, const TestList& list, const Selection& selection, TextStyle style,
              RunHeading heading);
+  TextReport(const TextReport&) = delete;
+  TextReport& operator=(const TextReport&) = delete;
+  virtual ~TextReport() = default;
 
   // What a child printed ahead of its run. Text that another child printed too is printed once.
   void preamble(const std::string& text);
@@ -67,6 +70,20 @@ class TextReport {
   // In the order of selection.to_run; valid after finish().
   [[nodiscard]] const std::vector<TestRecord>& records() const { return records_; }
 
+ protected:
+  // What another framework prints otherwise. Called with the lock held.
+  virtual void print_heading();  // once; may be called again
+  virtual void print_test(const TestRecord& record);
+  virtual void print_end(std::int64_t total_ms);  // every test has been printed
+
+  [[nodiscard]] std::size_t count(Outcome outcome) const;
+
+  TextSink& sink_;
+  const TestList& list_;
+  const RunHeading heading_;
+  std::vector<TestRecord> records_;
+  bool heading_printed_ = false;
+
  private:
   enum class Color { kRed = 1, kGreen = 2, kYellow = 3 };
   struct SuiteCount {
@@ -75,25 +92,18 @@ class TextReport {
   };
 
   [[nodiscard]] std::string colored(Color color, std::string_view text) const;
-  void print_heading();
   void print_ready();
-  void print_test(const TestRecord& record);
   void print_disabled_until(std::size_t test);
   void begin_suite(const ListedTest& test);
   void end_suite();
   void print_summary(std::int64_t total_ms);
   void print_failures();
-  [[nodiscard]] std::size_t count(Outcome outcome) const;
 
-  TextSink& sink_;
-  const TestList& list_;
   const Selection& selection_;
   const TextStyle style_;
-  const RunHeading heading_;
 
   mutable std::mutex mutex_;
   std::map<std::size_t, TestRecord> waiting_;  // by test
-  std::vector<TestRecord> records_;
   std::map<std::string, SuiteCount> suites_;
   std::vector<std::string> suite_order_;
   std::map<std::string, std::string> suite_texts_;
@@ -102,7 +112,6 @@ class TextReport {
   std::set<std::string> said_;     // preambles and epilogues printed already
   std::string after_;
   std::set<std::string> failed_suites_;
-  bool heading_printed_ = false;
 };
 
 }  // namespace spore::gtest_runner

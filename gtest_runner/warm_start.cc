@@ -19,9 +19,10 @@ struct TextField {
   std::string StartNotes::*value;
 };
 constexpr TextField kTexts[] = {
-    {"list", &StartNotes::list},       {"suites", &StartNotes::suites},
-    {"listing", &StartNotes::listing}, {"setup_output", &StartNotes::setup_output},
-    {"errors", &StartNotes::errors},   {"printed", &StartNotes::printed}};
+    {"framework", &StartNotes::framework}, {"help", &StartNotes::help},
+    {"list", &StartNotes::list},           {"suites", &StartNotes::suites},
+    {"listing", &StartNotes::listing},     {"setup_output", &StartNotes::setup_output},
+    {"errors", &StartNotes::errors},       {"printed", &StartNotes::printed}};
 constexpr const char* kInherited = "inherited";
 constexpr const char* kProfiled = "profiled";
 
@@ -76,13 +77,15 @@ std::optional<StartNotes> decode_start_notes(std::string_view bytes) {
 
 KeptParts start_key(const Options& options, const Program& program, const std::string& day) {
   const GtestFlags& gtest = options.gtest;
-  KeptParts parts = {{"the program", program.path},
-                     {"memory", std::to_string(options.memory_mib)},
-                     {"CPUs", std::to_string(options.cpus)},
-                     {"the working directory", options.workdir},
-                     {"--setup", digest_of({options.setup})},
-                     {"the program's arguments", digest_of(gtest.rest)},
-                     {"the day", day}};
+  KeptParts parts = {
+      {"the program", program.path},
+      {"memory", std::to_string(options.memory_mib)},
+      {"CPUs", std::to_string(options.cpus)},
+      {"the working directory", options.workdir},
+      {"--setup", digest_of({options.setup})},
+      {"the program's arguments", digest_of(gtest.rest)},
+      {"--framework", std::string(options.framework ? name_of(*options.framework) : "auto")},
+      {"the day", day}};
   for (const auto* variables : {&gtest.env, &options.env}) {
     for (const auto& [name, value] : *variables) {
       parts["the environment variable " + name] = digest_of({value});

@@ -17,7 +17,9 @@ namespace spore::gtest_runner {
 
 // What a run learned until the capture, and the next one is not to ask again.
 struct StartNotes {
-  std::string list;             // what --gtest_list_tests printed, of all tests
+  std::string framework = "";   // as --framework names it
+  std::string help = "";        // what the program printed with --help, if it was asked
+  std::string list;             // what it printed when it was asked for its tests
   std::string suites;           // those with a SetUpTestSuite, a line each
   std::string listing;          // the same as XML or JSON; empty: no report was asked for
   std::string setup_output;     // of --setup

@@ -183,7 +183,7 @@ class Merger {
   Totals append_suite(xml_node root, const std::string& name,
                       const std::vector<std::size_t>& tests) {
     xml_node suite = root.append_child("testsuite");
-    set(suite, "name", name);
+    set(suite, "name", name.empty() ? results_.program : name);
     for (const char* attribute :
          {"tests", "failures", "disabled", "skipped", "errors", "time", "timestamp"}) {
       suite.append_attribute(attribute);
@@ -255,12 +255,16 @@ class Merger {
   xml_node make_case(xml_node suite, std::size_t test, const TestRecord* record) {
     const ListedTest& listed = results_.list->tests[test];
     xml_node testcase = suite.append_child("testcase");
-    set(testcase, "name", listed.name);
+    set(testcase, "name", valid_text(listed.name));
     if (!listed.value_param.empty()) {
       set(testcase, "value_param", valid_text(listed.value_param));
     }
     if (!listed.type_param.empty()) {
       set(testcase, "type_param", valid_text(listed.type_param));
+    }
+    if (!listed.file.empty()) {
+      set(testcase, "file", valid_text(listed.file));
+      set(testcase, "line", std::to_string(listed.line));
     }
     copy_listed(listed, testcase);
     const bool ran = record != nullptr && record->outcome != Outcome::kNotRun;
@@ -271,7 +275,7 @@ class Merger {
                                                : "completed");
     set(testcase, "time", seconds(ran ? record->time_ms : 0));
     set(testcase, "timestamp", xml_timestamp(ran && record->batch != 0 ? results_.started_ms : 0));
-    set(testcase, "classname", listed.suite);
+    set(testcase, "classname", listed.suite.empty() ? results_.program : listed.suite);
     if (ran) {
       append_failures(testcase, *record);
     }
