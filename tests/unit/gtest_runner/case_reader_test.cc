@@ -109,6 +109,19 @@ TEST_F(CaseReaderTest, TestsThatNobodyAskedForHaveNoRecord) {
   EXPECT_EQ(reader_.doubt(), "");
 }
 
+TEST_F(CaseReaderTest, VersionThreeSkips) {
+  const auto records = reader_.feed("<Catch2TestRun name=\"x\">\n" + kXmlCase +
+                                    "<Skip filename=\"f.cc\" line=\"4\">\n not here\n</Skip>\n"
+                                    "<OverallResult success=\"true\" skips=\"1\"/>\n" +
+                                    kXmlCaseEnd + "</Catch2TestRun>\n");
+  ASSERT_EQ(records.size(), 1U);
+  EXPECT_EQ(records[0].outcome, Outcome::kSkipped);
+  EXPECT_THAT(records[0].output,
+              HasSubstr("f.cc:4: SKIPPED:\nexplicitly with message:\n  not here"));
+  EXPECT_TRUE(reader_.accepts(4)) << "it says so when all were skipped";
+  EXPECT_FALSE(reader_.accepts(2));
+}
+
 TEST_F(CaseReaderTest, TimesAndPlacesMayBeAnything) {
   const auto records =
       reader_.feed(kXmlHead + kXmlCase +

@@ -8,6 +8,7 @@
 #include <catch2/catch.hpp>
 #define SUBJECT_VERSION 2
 #endif
+#include <signal.h>
 #include <unistd.h>
 
 #include <cstdio>
