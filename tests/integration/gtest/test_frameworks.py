@@ -33,7 +33,7 @@ def test_tests_that_end_their_program_cost_one_each(spore_test, tmp_path, framew
     assert "test cases: 6 | 3 passed | 3 failed" in done.stdout
 
 
-MAIN = """
+MAIN = r"""
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 #include <cstdio>
