@@ -100,7 +100,7 @@ fi 2> /dev/null
 tell() { echo "spore-test: --debug: $1" >&2; exit 1; }
 [ "$pid" ] || tell "the program had ended when its machine was kept; link it with spore_gtest_main"
 command -v gdbserver > /dev/null || tell "gdbserver was not here when the machine was kept"
-exec gdbserver --attach stdio $pid
+exec gdbserver --once --attach stdio $pid
 )sh";
   const std::string bridge = fmt::format("{} run --from {} -- sh -c {} {}", quoted(spore),
                                          quoted(kept), quoted(kInMachine), quoted(program.path));

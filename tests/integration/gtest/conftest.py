@@ -35,13 +35,13 @@ class SporeTest:
         *words: str,
         env: dict[str, str] | None = None,
         cwd: pathlib.Path | None = None,
-        input: str = "",
+        typed: str = "",
     ) -> subprocess.CompletedProcess:
         return subprocess.run(
             [str(self.programs / "spore-test"), *words],
             cwd=cwd,
             env={**self.env, **(env or {})},
-            input=input,
+            input=typed,
             capture_output=True,
             text=True,
             timeout=BOUND,

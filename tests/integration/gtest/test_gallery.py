@@ -66,5 +66,5 @@ def test_the_docs_show_what_the_user_sees(spore_test, tmp_path):
         ("Gallery.Hangs", "Gallery_Hangs_Test::TestBody"),
     ):
         words = ["--keep-failed", str(kept), "--debug", test, spore_test.binary("gallery_test")]
-        done = spore_test.run(*words, input="bt\nquit\n")
+        done = spore_test.run(*words, typed="bt\nquit\n")
         assert function in done.stdout, done.stderr
