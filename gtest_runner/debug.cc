@@ -104,9 +104,14 @@ exec gdbserver --once --attach stdio $pid
 )sh";
   const std::string bridge = fmt::format("{} run --from {} -- sh -c {} {}", quoted(spore),
                                          quoted(kept), quoted(kInMachine), quoted(program.path));
-  return {"gdb",       "-q",
-          "-ex",       "set sysroot /",  // its files are this host's
-          "-ex",       "target remote | " + bridge,
+  return {"gdb",
+          "-q",
+          "-ex",
+          "set sysroot /",  // its files are this host's
+          "-ex",
+          "set remotetimeout 600",  // what is sent twice is answered twice; the machine comes first
+          "-ex",
+          "target remote | " + bridge,
           program.path};
 }
 

@@ -351,7 +351,7 @@ def test_the_package_has_what_users_run_and_build_with(unpacked: Path, tmp_path:
     usr = unpacked / "usr"
     assert {path.name for path in (usr / "bin").iterdir()} == {"spore", "spore-test"}
     helpers = {path.name for path in (usr / "libexec/spore").iterdir()}
-    assert helpers == {"spore-agent", "spore-nest-init"}
+    assert helpers == {"libspore_stack.so", "spore-agent", "spore-nest-init"}
     documents = {path.name for path in (usr / "share/doc/spore").iterdir()}
     assert documents == {"copyright", "changelog.gz"}
     assert (usr / "share/man/man1/spore-run.1.gz").exists()
