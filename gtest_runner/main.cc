@@ -12,11 +12,11 @@
 #include <mutex>
 #include <thread>
 
-#include "debug.h"
+#include "gtest_runner/failures/debug.h"
+#include "gtest_runner/reports/own_report.h"
+#include "gtest_runner/run/runner.h"
 #include "options.h"
-#include "own_report.h"
 #include "program.h"
-#include "runner.h"
 #include "spore/image.h"
 #include "spore/kept.h"
 #include "spore/session.h"

@@ -9,7 +9,7 @@
 #include <filesystem>
 #include <thread>
 
-#include "memory_budget.h"
+#include "gtest_runner/run/memory_budget.h"
 
 namespace spore::gtest_runner {
 namespace {

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "coverage.h"
-#include "framework.h"
-#include "gtest_flags.h"
+#include "gtest_runner/coverage/coverage.h"
+#include "gtest_runner/frameworks/framework.h"
+#include "gtest_runner/frameworks/gtest_flags.h"
 #include "spore/image.h"
 #include "spore/result.h"
 

@@ -1,12 +1,12 @@
 // What a hostile program may print in place of its framework's elements.
-#include "gtest_runner/case_reader.h"
+#include "gtest_runner/frameworks/case_reader.h"
 
 #include <gmock/gmock.h>
 
 #include <random>
 
-#include "gtest_runner/catch2_format.h"
-#include "gtest_runner/doctest_format.h"
+#include "gtest_runner/frameworks/catch2_format.h"
+#include "gtest_runner/frameworks/doctest_format.h"
 
 namespace spore::gtest_runner {
 namespace {

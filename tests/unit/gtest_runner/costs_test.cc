@@ -1,4 +1,4 @@
-#include "gtest_runner/costs.h"
+#include "gtest_runner/reports/costs.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 // Coverage of programs whose runs were many: what GCC's and clang's own tools read from it is what
 // they read after one run.
-#include "gtest_runner/coverage.h"
+#include "gtest_runner/coverage/coverage.h"
 
 #include "unit/gtest_runner/runner_harness.h"
 

@@ -1,4 +1,4 @@
-#include "gtest_runner/debug.h"
+#include "gtest_runner/failures/debug.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

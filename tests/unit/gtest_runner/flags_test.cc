@@ -1,4 +1,4 @@
-#include "gtest_runner/gtest_flags.h"
+#include "gtest_runner/frameworks/gtest_flags.h"
 
 #include <gmock/gmock.h>
 #include <unistd.h>

@@ -1,9 +1,9 @@
 // Catch2 and doctest programs, real ones, run by the whole of spore-test on processes of this host.
-#include "gtest_runner/framework.h"
+#include "gtest_runner/frameworks/framework.h"
 
 #include <sys/wait.h>
 
-#include "gtest_runner/catch2.h"
+#include "gtest_runner/frameworks/catch2.h"
 #include "unit/gtest_runner/runner_harness.h"
 
 namespace spore::gtest_runner {

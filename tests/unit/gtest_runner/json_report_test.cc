@@ -1,4 +1,4 @@
-#include "gtest_runner/json_report.h"
+#include "gtest_runner/reports/json_report.h"
 
 #include <nlohmann/json.hpp>
 

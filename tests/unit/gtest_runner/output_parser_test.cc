@@ -1,4 +1,4 @@
-#include "gtest_runner/output_parser.h"
+#include "gtest_runner/frameworks/output_parser.h"
 
 #include <gmock/gmock.h>
 

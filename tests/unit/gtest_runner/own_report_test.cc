@@ -1,9 +1,9 @@
 // --json and --html: of runs, and of runs that never happened.
-#include "gtest_runner/own_report.h"
+#include "gtest_runner/reports/own_report.h"
 
-#include "gtest_runner/html_page.h"
-#include "gtest_runner/json_summary.h"
-#include "gtest_runner/page_text.h"
+#include "gtest_runner/reports/html_page.h"
+#include "gtest_runner/reports/json_summary.h"
+#include "gtest_runner/reports/page_text.h"
 #include "unit/gtest_runner/runner_harness.h"
 
 namespace spore::gtest_runner {

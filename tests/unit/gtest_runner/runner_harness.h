@@ -12,7 +12,7 @@
 #include <pugixml.hpp>
 #include <regex>
 
-#include "gtest_runner/runner.h"
+#include "gtest_runner/run/runner.h"
 #include "support/fake_session.h"
 
 namespace spore::gtest_runner {

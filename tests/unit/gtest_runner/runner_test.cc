@@ -1,7 +1,7 @@
 // Runner from end to end: what a run prints, writes and answers.
 #include <filesystem>
 
-#include "gtest_runner/failure_keeper.h"
+#include "gtest_runner/failures/failure_keeper.h"
 #include "unit/gtest_runner/runner_harness.h"
 
 namespace spore::gtest_runner {

@@ -1,5 +1,5 @@
 // Runner with programs that sanitizers watch: the report of one belongs to the test that it ended.
-#include "gtest_runner/sanitizer_text.h"
+#include "gtest_runner/failures/sanitizer_text.h"
 
 #include "unit/gtest_runner/runner_harness.h"
 

@@ -1,4 +1,4 @@
-#include "gtest_runner/stack_text.h"
+#include "gtest_runner/failures/stack_text.h"
 
 #include <dlfcn.h>
 #include <fmt/format.h>

@@ -1,4 +1,4 @@
-#include "gtest_runner/test_list.h"
+#include "gtest_runner/frameworks/test_list.h"
 
 #include <gmock/gmock.h>
 

@@ -1,4 +1,4 @@
-#include "gtest_runner/text_report.h"
+#include "gtest_runner/reports/text_report.h"
 
 #include <gmock/gmock.h>
 

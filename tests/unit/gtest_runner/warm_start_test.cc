@@ -1,5 +1,5 @@
 // Runner from end to end where machines are kept, and what their keys and notes are made of.
-#include "gtest_runner/warm_start.h"
+#include "gtest_runner/run/warm_start.h"
 
 #include "unit/gtest_runner/runner_harness.h"
 

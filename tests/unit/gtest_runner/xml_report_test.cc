@@ -1,4 +1,4 @@
-#include "gtest_runner/xml_report.h"
+#include "gtest_runner/reports/xml_report.h"
 
 #include <gmock/gmock.h>
 

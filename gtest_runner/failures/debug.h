@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "options.h"
-#include "program.h"
+#include "gtest_runner/options.h"
+#include "gtest_runner/program.h"
 #include "spore/result.h"
 
 namespace spore::gtest_runner {

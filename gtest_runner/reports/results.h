@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "costs.h"
-#include "test_list.h"
+#include "gtest_runner/frameworks/test_list.h"
 
 namespace spore::gtest_runner {
 

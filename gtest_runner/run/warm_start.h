@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "options.h"
-#include "program.h"
+#include "gtest_runner/options.h"
+#include "gtest_runner/program.h"
 #include "spore/kept.h"
 
 namespace spore::gtest_runner {

@@ -2,8 +2,8 @@
 // printed, its failures in the framework's manner, and the framework's summary.
 #pragma once
 
-#include "case_format.h"
-#include "framework.h"
+#include "gtest_runner/frameworks/case_format.h"
+#include "gtest_runner/frameworks/framework.h"
 
 namespace spore::gtest_runner {
 

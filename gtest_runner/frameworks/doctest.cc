@@ -13,7 +13,7 @@
 
 #include "case_reader.h"
 #include "doctest_format.h"
-#include "plain_report.h"
+#include "gtest_runner/reports/plain_report.h"
 
 namespace spore::gtest_runner {
 namespace {

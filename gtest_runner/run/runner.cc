@@ -6,9 +6,9 @@
 #include <chrono>
 #include <fstream>
 
-#include "clock.h"
+#include "gtest_runner/clock.h"
+#include "gtest_runner/failures/sanitizer_text.h"
 #include "guest_command.h"
-#include "sanitizer_text.h"
 
 namespace spore::gtest_runner {
 namespace {

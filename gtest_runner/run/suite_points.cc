@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-#include "clock.h"
+#include "gtest_runner/clock.h"
 #include "runner.h"
 
 namespace spore::gtest_runner {

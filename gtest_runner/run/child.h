@@ -9,10 +9,10 @@
 #include <vector>
 
 #include "ending.h"
-#include "output_reader.h"
-#include "results.h"
+#include "gtest_runner/frameworks/output_reader.h"
+#include "gtest_runner/reports/results.h"
+#include "gtest_runner/reports/text_report.h"
 #include "spore/session.h"
-#include "text_report.h"
 
 namespace spore::gtest_runner {
 

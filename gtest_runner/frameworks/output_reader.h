@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "results.h"
+#include "gtest_runner/reports/results.h"
 
 namespace spore::gtest_runner {
 

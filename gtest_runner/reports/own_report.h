@@ -7,11 +7,11 @@
 #include <vector>
 
 #include "costs.h"
-#include "options.h"
-#include "program.h"
+#include "gtest_runner/frameworks/test_list.h"
+#include "gtest_runner/options.h"
+#include "gtest_runner/program.h"
 #include "spore/result.h"
 #include "story.h"
-#include "test_list.h"
 
 namespace spore::gtest_runner {
 

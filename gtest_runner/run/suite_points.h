@@ -5,7 +5,7 @@
 #include <mutex>
 #include <string>
 
-#include "output_reader.h"
+#include "gtest_runner/frameworks/output_reader.h"
 #include "spore/session.h"
 
 namespace spore::gtest_runner {

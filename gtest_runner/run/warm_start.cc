@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "output_file.h"
+#include "gtest_runner/reports/output_file.h"
 
 namespace spore::gtest_runner {
 namespace {

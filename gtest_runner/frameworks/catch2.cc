@@ -10,7 +10,7 @@
 
 #include "case_reader.h"
 #include "catch2_format.h"
-#include "plain_report.h"
+#include "gtest_runner/reports/plain_report.h"
 
 namespace spore::gtest_runner {
 namespace {

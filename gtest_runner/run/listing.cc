@@ -3,7 +3,7 @@
 
 #include <chrono>
 
-#include "clock.h"
+#include "gtest_runner/clock.h"
 #include "guest_command.h"
 #include "runner.h"
 

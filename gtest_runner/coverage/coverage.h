@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "gtest_flags.h"
+#include "gtest_runner/frameworks/gtest_flags.h"
 #include "spore/session.h"
 
 namespace spore::gtest_runner {

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <set>
 
-#include "coverage.h"
+#include "gtest_runner/coverage/coverage.h"
+#include "gtest_runner/failures/sanitizer_text.h"
+#include "gtest_runner/failures/stack_text.h"
 #include "guest_command.h"
-#include "sanitizer_text.h"
-#include "stack_text.h"
 
 namespace spore::gtest_runner {
 namespace {

@@ -11,7 +11,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "host_command.h"
+#include "gtest_runner/host_command.h"
 #include "profile_file.h"
 
 namespace spore::gtest_runner {

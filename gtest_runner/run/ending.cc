@@ -6,13 +6,13 @@
 #include <nlohmann/json.hpp>
 #include <pugixml.hpp>
 
-#include "clock.h"
-#include "html_page.h"
-#include "json_report.h"
-#include "json_summary.h"
-#include "own_report.h"
+#include "gtest_runner/clock.h"
+#include "gtest_runner/reports/html_page.h"
+#include "gtest_runner/reports/json_report.h"
+#include "gtest_runner/reports/json_summary.h"
+#include "gtest_runner/reports/own_report.h"
+#include "gtest_runner/reports/xml_report.h"
 #include "runner.h"
-#include "xml_report.h"
 
 namespace spore::gtest_runner {
 namespace {

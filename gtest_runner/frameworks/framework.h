@@ -10,10 +10,10 @@
 #include <vector>
 
 #include "gtest_flags.h"
-#include "output_file.h"
+#include "gtest_runner/reports/output_file.h"
+#include "gtest_runner/reports/text_report.h"
 #include "output_reader.h"
 #include "test_list.h"
-#include "text_report.h"
 
 namespace spore::gtest_runner {
 
