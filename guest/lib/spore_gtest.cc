@@ -25,7 +25,7 @@
 // How spore-test tells, from the file alone, that a program has a fixture point.
 extern "C" {
 extern const char spore_gtest_main_marker[];
-__attribute__((used)) const char spore_gtest_main_marker[] = "spore_gtest_main/1";
+__attribute__((used, retain)) const char spore_gtest_main_marker[] = "spore_gtest_main/1";
 }
 
 namespace {

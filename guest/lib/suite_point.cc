@@ -15,7 +15,7 @@
 // How spore-test tells, from the file alone, that a program can stop there.
 extern "C" {
 extern const char spore_gtest_suite_marker[];
-__attribute__((used)) const char spore_gtest_suite_marker[] = "spore_gtest_suite/1";
+__attribute__((used, retain)) const char spore_gtest_suite_marker[] = "spore_gtest_suite/1";
 }
 
 namespace spore::gtest {

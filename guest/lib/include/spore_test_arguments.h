@@ -16,7 +16,12 @@
 
 #include "spore_guest.h"
 
-// How spore-test tells, from the file alone, that a program reads them.
+// How spore-test tells, from the file alone, that a program reads them; with -Wl,--gc-sections too.
+#ifdef __has_attribute
+#if __has_attribute(retain)
+__attribute__((retain))
+#endif
+#endif
 __attribute__((used)) static const char spore_test_arguments_marker[] = "spore_test_arguments/1";
 
 namespace spore {
