@@ -89,7 +89,7 @@ std::vector<std::string> debug_command(const Program& program, const std::string
   // A process that was stopped where it failed stops itself when its machine has been made; a
   // server that came before it would find it on its way there. One that hung is found by its file.
   static constexpr const char* kInMachine = R"sh(pid=
-if read pid < /tmp/spore-failed.pid; then
+if read pid < /tmp/spore-failed.pid || [ "$pid" ]; then
   tries=0
   until grep -q 'State:.T' /proc/$pid/status || [ $((tries += 1)) = 100 ]; do sleep 0.1; done
 else

@@ -24,6 +24,9 @@ std::string file_name_of(const std::string& test) {
   std::string name = test.substr(0, kLongestName);
   std::replace_if(
       name.begin(), name.end(), [](char c) { return !is_plain(c); }, '-');
+  if (name.empty() || name.front() == '.' || name == kBase) {
+    name.insert(0, "test-");
+  }
   return name;
 }
 

@@ -23,7 +23,8 @@ pid_t g_watched = 0;  // a death test forks, and is to die in peace
 
 void write_pid() {
   std::array<char, 16> text{};
-  const auto end = std::to_chars(text.data(), text.data() + text.size() - 1, getpid()).ptr;
+  char* end = std::to_chars(text.data(), text.data() + text.size() - 1, getpid()).ptr;
+  *end++ = '\n';
   const int fd = open(kFailedPidFile, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd >= 0) {
     [[maybe_unused]] const auto written =

@@ -292,6 +292,9 @@ TEST(FailureKeeper, NamesFilesAfterTests) {
   EXPECT_EQ(file_name_of("Suite.Test"), "Suite.Test");
   EXPECT_EQ(file_name_of("In/Suite.Test/0"), "In-Suite.Test-0");
   EXPECT_EQ(file_name_of("S.T/../\"x y"), "S.T-..--x-y");
+  EXPECT_EQ(file_name_of("fixture point"), "test-fixture-point") << "that is what they start from";
+  EXPECT_EQ(file_name_of(".."), "test-..");
+  EXPECT_EQ(file_name_of(""), "test-");
   EXPECT_EQ(file_name_of(std::string(400, 'a')).size(), 150U);
 }
 
