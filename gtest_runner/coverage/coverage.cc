@@ -190,6 +190,9 @@ Result<void> Coverage::merge_gcov() {
     const std::string both = fmt::format("{}/gcov-{}", directory_, i);
     SPORE_TRY(add_advice(run_on_host({tool, "merge", merged, next, "-o", both}),
                          "GCOV_TOOL names the gcov-tool of your GCC"));
+    std::error_code ignored;  // each has all counts, and there may be a child for each test
+    fs::remove_all(merged, ignored);
+    fs::remove_all(next, ignored);
     merged = both;
   }
   if (merged.empty()) {
@@ -246,12 +249,13 @@ Result<void> Coverage::merge_llvm() {
     return {};
   }
   const std::string place = llvm_place();
-  if (places_.llvm_pattern.find("m") != std::string::npos && fs::exists(place)) {
-    std::string pattern = places_.llvm_pattern;
-    drop_pool_size(pattern);
-    if (pattern.find("%m") != std::string::npos) {  // the runtime merges too
-      inputs += place + "\n";
-    }
+  SPORE_ASSIGN(auto file, LockedFile::open(place));
+  std::string pattern = places_.llvm_pattern;
+  drop_pool_size(pattern);
+  if (pattern.find("%m") != std::string::npos && !file.text().empty()) {  // the runtime merges too
+    const std::string earlier = directory_ + "/earlier.profdata";
+    SPORE_TRY(write_file(earlier, file.text()));
+    inputs += earlier + "\n";
   }
   const std::string list = directory_ + "/inputs";
   const std::string merged = directory_ + "/merged.profdata";
@@ -260,7 +264,6 @@ Result<void> Coverage::merge_llvm() {
                                     "--input-files=" + list, "-o", merged}),
                        "LLVM_PROFDATA names the llvm-profdata of your clang"));
   SPORE_ASSIGN(const std::string text, read_file(merged));
-  SPORE_ASSIGN(auto file, LockedFile::open(place));
   return file.replace(text);
 }
 
@@ -274,7 +277,10 @@ std::string Coverage::gcov_place(const std::string& name) const {
     }
     path.erase(0, next);
   }
-  return places_.gcov_prefix.empty() ? "/" + name : places_.gcov_prefix + path;
+  if (!places_.gcov_prefix.empty()) {
+    return places_.gcov_prefix + path;
+  }
+  return places_.gcov_prefix_strip > 0 ? "." + path : "/" + name;
 }
 
 std::string Coverage::llvm_place() const {

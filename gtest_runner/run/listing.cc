@@ -9,7 +9,7 @@
 
 namespace spore::gtest_runner {
 
-// What the program prints with --help alone, by either stream.
+// What the program prints with --help alone.
 Result<std::string> Runner::ask_for_help() {
   SPORE_ASSIGN(const CommandResult helped,
                run_command(*parent_, request({"--help"}), ending_.patience(options_.timeout),
@@ -80,9 +80,9 @@ Result<std::optional<int>> Runner::list_tests() {
     set_profile_variables(options_.profiles, guest_profiles("list"), listing.env);
     SPORE_ASSIGN(const CommandResult listed,
                  run_command(*parent_, listing, ending_.patience(options_.timeout), program_.path));
-    SPORE_ASSIGN(
-        const CommandResult profiles,
-        run_command(*parent_, profile_request(guest_profiles("list")), options_.timeout, "tar"));
+    SPORE_ASSIGN(const CommandResult profiles,
+                 run_command(*parent_, profile_request(guest_profiles("list")),
+                             ending_.patience(options_.timeout), "tar"));
     notes_.is_profiled = !profiles.out.empty();
     notes_.list = listed.out;
     notes_.suites = suites_with_set_up(listed.errors);

@@ -181,7 +181,12 @@ Result<std::optional<int>> Runner::reach_fixture_point() {
         // clang's runtime has made the directory, and does so once only.
         aside.argv = {"sh", "-c", R"(mv "$0" "$1" && mkdir "$0")", guest_profiles("0"),
                       guest_profiles("set-up")};
-        SPORE_TRY(run_command(*parent_, aside, options_.timeout, "mv"));
+        SPORE_ASSIGN(const CommandResult moved,
+                     run_command(*parent_, aside, ending_.patience(options_.timeout), "mv"));
+        if (moved.exit.status() != 0) {
+          return fail(ErrorCode::kInternal,
+                      fmt::format("putting the coverage of the set-up aside: {}", moved.errors));
+        }
       }
       costs_.setup_s += seconds_since(start);
       story_.did("fixture point", seconds_since(start));

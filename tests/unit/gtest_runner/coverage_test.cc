@@ -180,8 +180,8 @@ TEST_F(CoverageTest, AProgramWithoutProfilesIsAskedOnce) {
 }
 
 TEST(CoverageArchive, LinksToOtherFilesAreLeftOut) {
-  const std::string directory = ::testing::TempDir() + "/spore_archive";
-  std::filesystem::create_directories(directory);
+  std::string directory = ::testing::TempDir() + "/spore_archive_XXXXXX";
+  ASSERT_NE(mkdtemp(directory.data()), nullptr);
   ASSERT_EQ(std::system(fmt::format("ln -sf /etc/passwd {0}/a.profraw && "
                                     "mkfifo -m 600 {0}/b.profraw && tar -cf {0}.tar -C {0} .",
                                     directory)
