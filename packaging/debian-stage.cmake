@@ -1,5 +1,8 @@
 # Run by CPack on what it has installed and not yet packed: what Debian's policy asks of a package,
 # and `cmake --install` does not do elsewhere.
+if(NOT CPACK_GENERATOR STREQUAL "DEB")
+  return()
+endif()
 set(share ${CPACK_TEMPORARY_DIRECTORY}${CPACK_PACKAGING_INSTALL_PREFIX}/share)
 set(doc ${share}/doc/${CPACK_PACKAGE_NAME})
 if(NOT IS_DIRECTORY ${doc})

@@ -6,8 +6,8 @@ set(CPACK_PACKAGE_DESCRIPTION
 "Spore boots a small Linux virtual machine, sets it up once, captures it when
 all is warm, and forks it: each test gets a machine of its own, whose memory
 is shared copy-on-write. The package has the commands spore and spore-test
-(for GoogleTest programs), and the C and C++ libraries for programs in a
-machine.")
+(for programs of GoogleTest, Catch2 and doctest), and the C and C++ libraries
+for programs in a machine.")
 # Whoever builds other sources than those of the repository says who answers for the package.
 execute_process(COMMAND git -C ${CMAKE_SOURCE_DIR} log -1 "--format=%an <%ae>"
   OUTPUT_VARIABLE maintainer OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
@@ -40,8 +40,10 @@ set(CPACK_DEBIAN_PACKAGE_DEPENDS "squashfs-tools (>= 1:4.5)")
 # Not Depends: --kernel takes any kernel, and a host with KVM needs no emulator.
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS
     "linux-image-amd64 | linux-image-generic, qemu-system-x86, iproute2, procps")
-# With which programs are built that link the libraries.
-set(CPACK_DEBIAN_PACKAGE_SUGGESTS "cmake, libgtest-dev, pkg-config")
+# What gives stacks names and debugs kept failures, and with which programs are built that link the
+# libraries.
+set(CPACK_DEBIAN_PACKAGE_SUGGESTS
+    "binutils, cmake, gdb, gdbserver, libgtest-dev, pkg-config")
 
 # The changelog has the day of this configuration, or of SOURCE_DATE_EPOCH.
 string(TIMESTAMP changelog_date "%a, %d %b %Y %H:%M:%S +0000" UTC)
