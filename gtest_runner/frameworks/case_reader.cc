@@ -97,9 +97,8 @@ std::optional<TestRecord> CaseReader::finish(const std::string& death) {
   TestRecord record = end_case();
   record.outcome = Outcome::kFailed;
   record.expected_failure = false;
-  record.time_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
-                       std::chrono::steady_clock::now() - started_)
-                       .count();
+  record.time_ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(record.ended - record.began).count();
   record.death = death;
   return record;
 }
@@ -282,6 +281,8 @@ TestRecord CaseReader::end_case() {
   record.errors = std::exchange(errors_, {});
   format_->conclude(running_ ? list_->tests[*running_] : nobody, elements.first_child(),
                     load_tag(result_.empty() ? "<none>" : result_, result), record);
+  record.began = started_;
+  record.ended = std::chrono::steady_clock::now();
   ++cases_;
   skipped_ += record.outcome == Outcome::kSkipped ? 1 : 0;
   failed_ += record.outcome == Outcome::kFailed ? 1 : 0;

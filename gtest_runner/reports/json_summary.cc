@@ -112,6 +112,8 @@ class SummaryWriter {
           {"name", name_of_test(test.test)}, {"outcome", outcome}, {"attempt", test.attempt + 1}};
       if (test.child) {
         one["child"] = *test.child;
+      }
+      if (test.ended > 0) {
         one["began"] = rounded(test.began);
         one["seconds"] = rounded(test.seconds);
       }

@@ -35,14 +35,25 @@ void PlainReport::print_test(const TestRecord& record) {
 
 void PlainReport::print_end(std::int64_t /*total_ms*/) {
   CaseCounts counts;
-  counts.all = records_.size();
+  const std::size_t not_run = count(Outcome::kNotRun);  // at a limit
+  counts.all = records_.size() - not_run;
   counts.failed = count(Outcome::kFailed);
   counts.skipped = count(Outcome::kSkipped);
   counts.expected = static_cast<std::size_t>(
       std::count_if(records_.begin(), records_.end(),
                     [](const TestRecord& record) { return record.expected_failure; }));
   counts.passed = counts.all - counts.failed - counts.skipped - counts.expected;
-  sink_.out(format_.summary(counts));
+  std::string text = format_.summary(counts);
+  if (not_run > 0) {
+    text += fmt::format("[ NOT RUN  ] {} test case{}, listed below:\n", not_run,
+                        not_run == 1 ? "" : "s");
+  }
+  for (const TestRecord& record : records_) {
+    if (record.outcome == Outcome::kNotRun) {
+      text += "[ NOT RUN  ] " + list_.tests[record.test].full_name() + "\n";
+    }
+  }
+  sink_.out(text);
 }
 
 }  // namespace spore::gtest_runner

@@ -45,6 +45,9 @@ std::string RepeatSummary::text(const TestList& list) const {
   std::size_t failing = 0;
   for (const auto& [test, tally] : tallies_) {
     const std::string name = list.tests[test].full_name();
+    if (tally.runs == 0) {
+      continue;
+    }
     if (tally.failed == 0) {
       ++passed;
     } else if (tally.failed == tally.runs) {

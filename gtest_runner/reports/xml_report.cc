@@ -183,7 +183,7 @@ class Merger {
   Totals append_suite(xml_node root, const std::string& name,
                       const std::vector<std::size_t>& tests) {
     xml_node suite = root.append_child("testsuite");
-    set(suite, "name", name.empty() ? results_.program : name);
+    set(suite, "name", valid_text(name.empty() ? results_.program : name));
     for (const char* attribute :
          {"tests", "failures", "disabled", "skipped", "errors", "time", "timestamp"}) {
       suite.append_attribute(attribute);
@@ -275,7 +275,7 @@ class Merger {
                                                : "completed");
     set(testcase, "time", seconds(ran ? record->time_ms : 0));
     set(testcase, "timestamp", xml_timestamp(ran && record->batch != 0 ? results_.started_ms : 0));
-    set(testcase, "classname", listed.suite.empty() ? results_.program : listed.suite);
+    set(testcase, "classname", valid_text(listed.suite.empty() ? results_.program : listed.suite));
     if (ran) {
       append_failures(testcase, *record);
     }

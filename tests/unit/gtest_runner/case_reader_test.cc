@@ -136,6 +136,16 @@ TEST_F(CaseReaderTest, TimesAndPlacesMayBeAnything) {
 
 // Whatever is cut out of, and put into, a good text: no crash, and no test that passed although it
 // had no result.
+TEST_F(CaseReaderTest, SectionsWithoutEndAreNotFollowed) {
+  std::string text = kXmlHead + kXmlCase;
+  for (int i = 0; i < 200'000; ++i) {
+    text += "      <Section name=\"a\">\n";
+  }
+  const auto records = reader_.feed(text + kXmlPassed + kXmlCaseEnd + xml_tail(0));
+  ASSERT_EQ(records.size(), 1U);
+  EXPECT_GT(records[0].began.time_since_epoch().count(), 0);
+}
+
 TEST_F(CaseReaderTest, GarbageIsSurvived) {
   const std::string good = kXmlHead + kXmlCase + "<Section name=\"s\">\n<Info>\n text\n</Info>\n" +
                            "</Section>\n" + kXmlPassed + kXmlCaseEnd + xml_tail(0);

@@ -157,6 +157,7 @@ TEST_P(FrameworkTest, ATestThatEndsTheProgramCostsOneTest) {
   EXPECT_THAT(sink_.out_text, AllOf(HasSubstr("before the end\n"), HasSubstr("SIGSEGV"),
                                     HasSubstr("exited with status 0 while this test ran."),
                                     HasSubstr("killed by signal 9 (Killed) while this test ran.")));
+  EXPECT_THAT(sink_.err_text, Not(HasSubstr("spore-stack: ")));
 }
 
 TEST_P(FrameworkTest, ATestThatHangsIsEnded) {
@@ -246,7 +247,9 @@ TEST_P(FrameworkTest, GoogleTestsFlagsForItAreToldToBeIgnored) {
   EXPECT_THAT(sink_.err_text, HasSubstr("are ignored"));
   options_.gtest.list_tests = true;
   options_.framework = framework_named(GetParam().name);
-  EXPECT_TRUE(run(program("plain")));
+  const auto listed = run(program("plain"));
+  ASSERT_FALSE(listed);
+  EXPECT_THAT(listed.error().message(), HasSubstr("give it the options of "));
 }
 
 TEST(Frameworks, AreToldByTheirOwnLinesOnly) {
