@@ -177,7 +177,10 @@ class ChildRun {
 
   void conclude() {
     const bool in_test = parser_.running().has_value();
-    if (auto record = parser_.finish(death_); record && !(enough_ && !record->death.empty())) {
+    auto record = parser_.finish(death_);
+    // What began behind the last test was not to run; that one itself may end as it likes.
+    const bool counts = record && (!enough_ || record->death.empty() || record->test == last_);
+    if (counts) {
       if (const std::string stack = stack_text(take_stack(record->errors)); !stack.empty()) {
         record->death += "\nIts stack:\n" + stack;
       }
@@ -207,7 +210,17 @@ class ChildRun {
       report_.preamble(parser_.take_preamble());
     }
     report_.epilogue(parser_.take_loose(), parser_.take_epilogue());
-    report_.errors(parser_.take_errors());
+    tell_errors(parser_.take_errors());
+  }
+
+  // A program that ended behind its tests, or whose framework told of the signal itself, has left
+  // its stack here.
+  void tell_errors(std::string errors) {
+    if (const std::string stack = stack_text(take_stack(errors)); !stack.empty()) {
+      errors += fmt::format("spore-test: the stack of {}'s test program, where it was killed:\n{}",
+                            settings_.name, stack);
+    }
+    report_.errors(errors);
   }
 
   // The program came to its summary. Tests that it counted but never named were kept from running
@@ -243,7 +256,8 @@ class ChildRun {
     if (directory.empty() || !outcome_.machine_alive) {
       return;
     }
-    auto fetched = run_command(machine_, profile_request(directory), settings_.timeout, "tar");
+    auto fetched = run_command(machine_, profile_request(directory),
+                               settings_.ending.patience(settings_.timeout, kForReport), "tar");
     if (fetched && fetched->exit.status() == 0) {
       archive = std::move(fetched->out);
     } else if (outcome_.complaint.empty()) {

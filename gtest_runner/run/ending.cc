@@ -114,6 +114,7 @@ void Runner::leave_out_rest(TextReport& report) {
     report.add(std::move(record));
   }
   if (!skipped) {
+    late_ = true;
     passed_ = false;
     say(fmt::format("the {} s of --timeout-all are over: {} test{} not run", ending_.limit_s,
                     missing.size(), missing.size() == 1 ? " was" : "s were"));

@@ -162,6 +162,7 @@ Result<void> Runner::run_workers(std::vector<Worker>& workers, TextReport& repor
               return {};
             }
             auto done = work(worker, std::move(machine), report, results);
+            budget_.leave(worker.index);
             story_.retired(worker.child);
             return done;
           }();
@@ -271,8 +272,8 @@ void Runner::after_child(Worker& worker, const ChildOutcome& outcome, TextReport
   // A machine that dies at once takes with it what the program had printed, that a test begins,
   // too. Where nothing else can have ended it, the first test is to blame. A program that never
   // comes to its tests would not do better in another child.
-  const bool blames_first =
-      stuck && !outcome.machine_alive && (program_.has_fixture_point || left.size() == 1);
+  const bool blames_first = stuck && !outcome.machine_alive && !worker.makes_point &&
+                            (program_.has_fixture_point || left.size() == 1);
   const auto given_up = blames_first ? left.begin() + 1 : stuck ? left.end() : left.begin();
   for (auto test = left.begin(); test != given_up; ++test) {
     TestRecord record;

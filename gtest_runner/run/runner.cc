@@ -85,6 +85,10 @@ Result<int> Runner::run_all() {
                                                 : static_cast<int>(epoch_ms() % kMaxSeed) + 1;
   if (options_.gtest.help || options_.gtest.list_tests) {
     SPORE_TRY(boot());
+    SPORE_ASSIGN(const auto answered, choose_framework());
+    if (answered) {
+      return *answered;
+    }
     return pass_through();
   }
   look_for_kept();

@@ -63,10 +63,26 @@ TEST_P(FailFast, LetsNoTestBeginInAnyChild) {
   EXPECT_THAT(sink_.err_text, Not(HasSubstr("child"))) << "nothing is wrong with a child";
 }
 
+TEST_P(FailFast, HidesNoCrashOfATestThatRanOn) {
+  options_.shards = 2;
+  options_.env["SUBJECT_MEETING"] = directory_;
+  options_.env["SUBJECT_ABORTS"] = "1";
+  options_.gtest.filter = "Enough.*";
+  sink_.on_text = [this] {
+    if (sink_.out_text.find("[  FAILED  ] Enough.Fails (") != std::string::npos) {
+      std::ofstream(directory_ + "/failed") << "yes";
+    }
+  };
+  EXPECT_EQ(run("runner_subject_enough").value(), 1);
+  EXPECT_THAT(sink_.out_text,
+              AllOf(HasSubstr("killed by signal 6 (Aborted) while this test ran."),
+                    HasSubstr("[  FAILED  ] Enough.GoesOn ("), HasSubstr("\n 2 FAILED TESTS\n")));
+}
+
 INSTANTIATE_TEST_SUITE_P(Modes, FailFast, ::testing::ValuesIn(kAll));
 
 TEST_F(RunnerTest, ALimitOfAllEndsWhatRunsAndBeginsNothing) {
-  options_.timeout_all = std::chrono::seconds(5);
+  options_.timeout_all = std::chrono::seconds(12);
   options_.shards = 1;
   options_.gtest.filter = "Dying.A:Hanging.*";
   options_.gtest.output = fmt::format("xml:{}/merged.xml", directory_);
@@ -77,11 +93,12 @@ TEST_F(RunnerTest, ALimitOfAllEndsWhatRunsAndBeginsNothing) {
   EXPECT_EQ(*status, 1);
   EXPECT_THAT(sink_.out_text,
               AllOf(HasSubstr("[       OK ] Dying.A"),
-                    HasSubstr("ended by spore-test: the 5 s of --timeout-all are over.\n"),
+                    HasSubstr("ended by spore-test: the 12 s of --timeout-all are over.\n"),
                     HasSubstr("[  FAILED  ] Hanging.G ("), Not(HasSubstr("RUN      ] Hanging.H")),
                     HasSubstr("[==========] 2 tests from 2 test suites ran."),
                     HasSubstr("[ NOT RUN  ] 1 test, listed below:\n[ NOT RUN  ] Hanging.H\n")));
-  EXPECT_THAT(sink_.err_text, HasSubstr("the 5 s of --timeout-all are over: 1 test was not run\n"));
+  EXPECT_THAT(sink_.err_text,
+              HasSubstr("the 12 s of --timeout-all are over: 1 test was not run\n"));
   pugi::xml_document merged;
   ASSERT_TRUE(merged.load_file((directory_ + "/merged.xml").c_str()));
   const auto suite = merged.child("testsuites").find_child_by_attribute("name", "Hanging");

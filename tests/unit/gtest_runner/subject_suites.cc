@@ -1,6 +1,7 @@
 // A test program with suites that are set up in every way that there is, for the runner's own
 // tests. Each call of a SetUpTestSuite adds a line to the file SUBJECT_SET_UPS.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -85,6 +86,9 @@ class Dying : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     note_set_up("Dying");
+    if (std::getenv("SUBJECT_HANGS") != nullptr) {
+      pause();
+    }
     if (std::getenv("SUBJECT_DIES") != nullptr) {
       std::_Exit(3);
     }

@@ -101,6 +101,15 @@ TEST_F(SuiteScopeTest, ReportsAreThoseOfOneRun) {
   }
 }
 
+TEST_F(SuiteScopeTest, ASetUpThatHangsIsWaitedForOnce) {
+  options_.gtest.filter = "None.*:Dying.*";
+  options_.env["SUBJECT_HANGS"] = "1";
+  options_.timeout = std::chrono::milliseconds(2000);
+  const std::string text = text_of(Dist::kEach);
+  EXPECT_THAT(set_ups(), ElementsAre("Dying"));
+  EXPECT_THAT(text, HasSubstr("\n 2 FAILED TESTS\n"));
+}
+
 TEST_F(SuiteScopeTest, ASetUpThatEndsTheProgramFailsItsTests) {
   options_.gtest.filter = "None.*:Dying.*";
   options_.env["SUBJECT_DIES"] = "1";
