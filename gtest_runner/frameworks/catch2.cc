@@ -29,7 +29,7 @@ constexpr std::array<std::string_view, 13> kCatchQuestions = {"-?",
                                                               "--list-test-names",
                                                               "--version"};
 // Options that have the next word.
-constexpr std::array<std::string_view, 27> kCatchValues = {"-r",
+constexpr std::array<std::string_view, 28> kCatchValues = {"-r",
                                                            "--reporter",
                                                            "-o",
                                                            "--out",
@@ -55,7 +55,8 @@ constexpr std::array<std::string_view, 27> kCatchValues = {"-r",
                                                            "--colour-mode",
                                                            "--benchmark-samples",
                                                            "--benchmark-resamples",
-                                                           "--benchmark-warmup-time"};
+                                                           "--benchmark-warmup-time",
+                                                           "--wait-for-keypress"};
 // Replaced by ours.
 constexpr std::array<std::string_view, 6> kCatchReplaced = {
     "-d", "--durations", "-D", "--min-duration", "-v", "--verbosity"};

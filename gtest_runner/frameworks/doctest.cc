@@ -43,6 +43,7 @@ struct DoctestArguments {
   std::size_t first = 0;
   std::size_t last = SIZE_MAX;
   bool only_asks = false;
+  bool is_case_sensitive = false;
 };
 
 struct DoctestOption {
@@ -81,6 +82,10 @@ Result<DoctestArguments> parse_doctest(const std::vector<std::string>& words) {
   for (std::size_t i = words.empty() || words[0] != "--" ? 0 : 1; i < words.size(); ++i) {
     const DoctestOption option = option_of(words[i]);
     result.only_asks = result.only_asks || has(kDoctestQuestions, option.name);
+    if (option.name == "case-sensitive" || option.name == "cs") {
+      constexpr std::array<std::string_view, 5> kYes = {"", "1", "true", "yes", "on"};
+      result.is_case_sensitive = has(kYes, option.value);
+    }
     if (option.name == "reporters" || option.name == "r") {
       result.reporter = option.value;
     } else if (option.name == "out" || option.name == "o") {
@@ -119,13 +124,15 @@ std::string escaped(std::string_view name) {
 
 // A filter that is a test's name may take other tests too: those with the same name, in whatever
 // case, and what * and ? in it stand for. Such a test gets its place among them.
-void number_tests(std::vector<ListedTest>& tests) {
+void number_tests(std::vector<ListedTest>& tests, bool is_case_sensitive) {
   std::vector<std::string> names;  // as filters see them
   std::map<std::string, std::vector<std::size_t>> by_name;
   for (const ListedTest& test : tests) {
     std::string name = test.name;
-    std::transform(name.begin(), name.end(), name.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    if (!is_case_sensitive) {
+      std::transform(name.begin(), name.end(), name.begin(),
+                     [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    }
     by_name[name].push_back(names.size());
     names.push_back(std::move(name));
   }
@@ -146,6 +153,7 @@ void number_tests(std::vector<ListedTest>& tests) {
   }
 }
 
+// With the prefix that a program has them by which was built without the short ones.
 class Doctest final : public Framework {
  public:
   explicit Doctest(DoctestArguments arguments) : arguments_(std::move(arguments)) {}
@@ -161,7 +169,7 @@ class Doctest final : public Framework {
 
   [[nodiscard]] std::vector<std::string> list_arguments(
       const std::string& /*report_path*/) const override {
-    std::vector<std::string> words = {"--list-test-cases", "--reporters=xml"};
+    std::vector<std::string> words = {"--dt-list-test-cases", "--dt-reporters=xml"};
     words.insert(words.end(), arguments_.kept.begin(), arguments_.kept.end());
     words.insert(words.end(), arguments_.names.begin(), arguments_.names.end());
     return words;
@@ -170,7 +178,7 @@ class Doctest final : public Framework {
 
   [[nodiscard]] std::vector<std::string> run_arguments(
       const RunRequest& /*request*/) const override {
-    std::vector<std::string> words = {"--reporters=xml", "--duration=true"};
+    std::vector<std::string> words = {"--dt-reporters=xml", "--dt-duration=true"};
     words.insert(words.end(), arguments_.kept.begin(), arguments_.kept.end());
     return words;
   }
@@ -203,7 +211,7 @@ TestList Doctest::parse_list(std::string_view printed) const {
                           .file = node.attribute("filename").value(),
                           .line = node.attribute("line").as_int()});
   }
-  number_tests(list.tests);
+  number_tests(list.tests, arguments_.is_case_sensitive);
   // A range that ends before it begins is none.
   std::vector<ListedTest> within;
   for (std::size_t i = 0; i < list.tests.size(); ++i) {
@@ -230,13 +238,13 @@ Choice Doctest::choose(const TestList& list, const std::vector<std::size_t>& tes
     names += next;
     ++choice.taken;
     if (listed.ordinal > 0) {
-      choice.arguments = {fmt::format("--first={}", listed.ordinal),
-                          fmt::format("--last={}", listed.ordinal)};
+      choice.arguments = {fmt::format("--dt-first={}", listed.ordinal),
+                          fmt::format("--dt-last={}", listed.ordinal)};
       break;
     }
   }
   if (!names.empty()) {
-    choice.arguments.push_back("--test-case=" + names);
+    choice.arguments.push_back("--dt-test-case=" + names);
   }
   return choice;
 }
