@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -71,10 +72,17 @@ Result<void> run_on_host(std::vector<std::string> command) {
     argv.push_back(word.data());
   }
   argv.push_back(nullptr);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_setsigmask(&attributes, &none);  // ours are blocked for the thread that waits
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
   pid_t pid = -1;
-  const int failed =
-      ::posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), environment_for_tools().data());
+  const int failed = ::posix_spawnp(&pid, argv[0], &actions, &attributes, argv.data(),
+                                    environment_for_tools().data());
   posix_spawn_file_actions_destroy(&actions);
+  posix_spawnattr_destroy(&attributes);
   ::close(ends[1]);
   const std::string said = failed == 0 ? in_one_line(read_all(ends[0])) : std::string();
   ::close(ends[0]);

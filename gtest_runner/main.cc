@@ -12,6 +12,7 @@
 #include <mutex>
 #include <thread>
 
+#include "gtest_runner/coverage/coverage.h"
 #include "gtest_runner/failures/debug.h"
 #include "gtest_runner/reports/own_report.h"
 #include "gtest_runner/run/runner.h"
@@ -83,6 +84,7 @@ void end_on_signals(Terminal& terminal) {
     sigwait(&signals, &number);
     terminal.end_progress();
     terminal.err("spore-test: interrupted\n");
+    remove_coverage_directory();
     _exit(kSignalBase + number);
   }).detach();
 }

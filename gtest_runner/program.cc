@@ -134,10 +134,11 @@ Result<void> check_abilities(const Program& program, const Options& options) {
   return fail(
       ErrorCode::kInvalidArgument,
       fmt::format("{}: {} is linked with {}: link spore_gtest_main (CMake: spore::gtest_main) in "
-                  "place of gtest_main, or leave the option out",
+                  "place of gtest_main if it is a GoogleTest program, or leave the option out",
                   wants_suites ? "--scope=suite" : "--teardown=skip", program.path,
-                  program.has_fixture_point ? "a spore_gtest_main that is too old for it"
-                                            : "a main() that cannot do that"));
+                  program.has_fixture_point && !program.reads_arguments
+                      ? "a spore_gtest_main that is too old for it"
+                      : "a main() that cannot do that"));
 }
 
 }  // namespace spore::gtest_runner

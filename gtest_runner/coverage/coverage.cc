@@ -55,14 +55,17 @@ std::vector<std::string> files_in(const std::string& directory, bool of_gcov) {
   return names;
 }
 
-// What a machine made is no way to other files of this host.
+constexpr std::uintmax_t kLargest = std::uintmax_t{256} << 20;  // bytes of a file, holes and all
+
+// What a machine made is no way to other files of this host, and fits into memory.
 void leave_plain_files(const std::string& directory) {
   std::vector<fs::path> others;
   std::error_code error;
   for (fs::recursive_directory_iterator entry(directory, error), end; !error && entry != end;
        entry.increment(error)) {
     const fs::file_type type = entry->symlink_status(error).type();
-    if (type != fs::file_type::regular && type != fs::file_type::directory) {
+    const bool is_file = type == fs::file_type::regular && entry->file_size(error) <= kLargest;
+    if (!is_file && type != fs::file_type::directory) {
       others.push_back(entry->path());
     }
   }
@@ -70,6 +73,9 @@ void leave_plain_files(const std::string& directory) {
     fs::remove(path, error);
   }
 }
+
+std::mutex g_left_mutex;
+std::string g_left;  // the directory of a Coverage that is at work
 
 Result<void> add_advice(Result<void> result, std::string_view advice) {
   if (!result) {
@@ -111,9 +117,17 @@ Coverage::Coverage(ProfilePlaces places, std::string program)
 
 Coverage::~Coverage() {
   if (!directory_.empty() && !keeps_) {
-    std::error_code ignored;
-    fs::remove_all(directory_, ignored);
+    remove_coverage_directory();
   }
+}
+
+void remove_coverage_directory() {
+  const std::lock_guard lock(g_left_mutex);
+  std::error_code ignored;
+  if (!g_left.empty()) {
+    fs::remove_all(g_left, ignored);
+  }
+  g_left.clear();
 }
 
 Result<void> Coverage::take(std::string_view archive) {
@@ -146,6 +160,8 @@ Result<void> Coverage::unpack(std::string_view archive) {
       return fail(Error::from_errno(errno, "making a directory for coverage"));
     }
     directory_ = name;
+    const std::lock_guard lock(g_left_mutex);
+    g_left = name;
   }
   const std::string place = fmt::format("{}/{}", directory_, taken_++);
   const std::string file = place + ".tar";

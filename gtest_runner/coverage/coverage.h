@@ -34,6 +34,9 @@ void set_profile_variables(const ProfilePlaces& places, const std::string& direc
 // not there.
 ExecRequest profile_request(const std::string& directory);
 
+// What a process that is ended by a signal would leave behind.
+void remove_coverage_directory();
+
 // The profiles of a whole run. take() may be called from any thread.
 class Coverage {
  public:

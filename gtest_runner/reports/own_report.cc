@@ -75,6 +75,7 @@ Result<void> check_new_file(std::string_view option, const std::string& path) {
                                                       path, directory_of(path))));
   }
   ::unlink(name.c_str());
+  ::unlink(path.c_str());  // what an earlier run said is not to be taken for this one's
   return {};
 }
 

@@ -49,7 +49,10 @@ def test_the_docs_show_what_the_user_sees(spore_test, tmp_path):
     if CHROMIUM is not None:
         assert count_rows(show_page(text, tmp_path)) == 11
     # The process stands where it crashed.
-    look = "read pid < /tmp/spore-failed.pid; until grep -q 'State:.T' /proc/$pid/status; do sleep 0.1; done; grep State: /proc/$pid/status"
+    look = (
+        "read pid < /tmp/spore-failed.pid; status=/proc/$pid/status;"
+        "until grep -q 'State:.T' $status; do sleep 0.1; done; grep State: $status"
+    )
     crashed = kept / "1" / "Gallery.ReadsThroughANullPointer"
     seen = subprocess.run(
         [spore_test.programs / "spore", "run", "--from", crashed, "--", "sh", "-c", look],

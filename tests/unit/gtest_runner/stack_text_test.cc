@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <cstdlib>
 #include <filesystem>
+#include <fstream>
 
 namespace spore::gtest_runner {
 
@@ -55,9 +57,20 @@ TEST(StackText, NamesPlacesOfThisHostsFiles) {
 }
 
 TEST(StackText, AsksNoDeviceOrTextForNames) {
+  // One that has a name for everything.
+  std::string directory = ::testing::TempDir() + "/spore_addr2line_XXXXXX";
+  ASSERT_NE(mkdtemp(directory.data()), nullptr);
+  const std::string tool = directory + "/addr2line";
+  std::ofstream(tool) << "#!/bin/sh\necho everywhere at once.cc:1\n";
+  std::filesystem::permissions(tool, std::filesystem::perms::owner_all);
+  const std::string path = std::getenv("PATH");
+  setenv("PATH", (directory + ":" + path).c_str(), 1);
+  EXPECT_THAT(stack_text({{.module = "/proc/self/exe", .offset = 1}}), HasSubstr("everywhere"));
   for (const char* module : {"/dev/zero", "/proc/self/maps", "/none", "/etc/passwd", "/"}) {
     EXPECT_THAT(stack_text({{.module = module, .offset = 1}}), IsEmpty()) << module;
   }
+  setenv("PATH", path.c_str(), 1);
+  std::filesystem::remove_all(directory);
 }
 
 }  // namespace
