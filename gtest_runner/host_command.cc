@@ -15,7 +15,8 @@
 namespace spore::gtest_runner {
 namespace {
 
-constexpr std::size_t kMostSaid = 2000;  // bytes
+constexpr std::size_t kMostSaid = std::size_t{1} << 20;  // bytes
+constexpr std::size_t kMostTold = 2000;                  // of them, in an error
 
 std::string read_all(int fd) {
   std::string text;
@@ -34,6 +35,7 @@ std::string read_all(int fd) {
 
 // One line of what may be many.
 std::string in_one_line(std::string text) {
+  text.resize(std::min(text.size(), kMostTold));
   while (!text.empty() && text.back() == '\n') {
     text.pop_back();
   }
@@ -57,7 +59,7 @@ std::vector<char*> environment_for_tools() {
 
 }  // namespace
 
-Result<void> run_on_host(std::vector<std::string> command) {
+Result<std::string> run_on_host(std::vector<std::string> command, Said said) {
   std::array<int, 2> ends{-1, -1};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
     return fail(Error::from_errno(errno, fmt::format("making a pipe for {}", command[0])));
@@ -66,7 +68,11 @@ Result<void> run_on_host(std::vector<std::string> command) {
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, ends[1], STDERR_FILENO);
+  if (said == Said::kAll) {
+    posix_spawn_file_actions_adddup2(&actions, ends[1], STDERR_FILENO);
+  } else {
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+  }
   std::vector<char*> argv;
   for (std::string& word : command) {
     argv.push_back(word.data());
@@ -84,7 +90,7 @@ Result<void> run_on_host(std::vector<std::string> command) {
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   ::close(ends[1]);
-  const std::string said = failed == 0 ? in_one_line(read_all(ends[0])) : std::string();
+  std::string text = failed == 0 ? read_all(ends[0]) : std::string();
   ::close(ends[0]);
   if (failed != 0) {
     return fail(Error::from_errno(failed, fmt::format("running {}", command[0])));
@@ -93,9 +99,10 @@ Result<void> run_on_host(std::vector<std::string> command) {
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-    return fail(ErrorCode::kInternal, fmt::format("{} failed: {}", command[0], said));
+    return fail(ErrorCode::kInternal,
+                fmt::format("{} failed: {}", command[0], in_one_line(std::move(text))));
   }
-  return {};
+  return text;
 }
 
 }  // namespace spore::gtest_runner

@@ -8,7 +8,9 @@
 
 namespace spore::gtest_runner {
 
-// An Error when it cannot be started, or fails: then with what it said.
-Result<void> run_on_host(std::vector<std::string> command);
+enum class Said { kAll, kOnStdout };
+
+// What it said, up to 1 MiB. An Error when it cannot be started, or fails: then with what it said.
+Result<std::string> run_on_host(std::vector<std::string> command, Said said = Said::kAll);
 
 }  // namespace spore::gtest_runner

@@ -77,11 +77,11 @@ void leave_plain_files(const std::string& directory) {
 std::mutex g_left_mutex;
 std::string g_left;  // the directory of a Coverage that is at work
 
-Result<void> add_advice(Result<void> result, std::string_view advice) {
+Result<void> add_advice(const Result<std::string>& result, std::string_view advice) {
   if (!result) {
     return fail(result.error().code(), fmt::format("{}; {}", result.error().message(), advice));
   }
-  return result;
+  return {};
 }
 
 }  // namespace

@@ -3,19 +3,17 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <signal.h>
-#include <spawn.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
-#include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <map>
 #include <optional>
 #include <sstream>
+
+#include "gtest_runner/host_command.h"
 
 namespace spore::gtest_runner {
 namespace {
@@ -23,7 +21,6 @@ namespace {
 constexpr std::string_view kTag = "spore-stack: ";
 constexpr std::string_view kOffset = "+0x";
 constexpr std::size_t kMostFrames = 64;
-constexpr std::size_t kMostNames = std::size_t{1} << 20;  // bytes
 constexpr int kHexadecimal = 16;
 
 std::optional<StackFrame> parse_frame(std::string_view line) {
@@ -59,51 +56,6 @@ bool is_elf_file(const std::string& path) {
   return is;
 }
 
-// What a program prints; nothing if it cannot be run.
-std::string output_of(std::vector<std::string> command) {
-  std::array<int, 2> ends{-1, -1};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
-    return {};
-  }
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-  posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-  std::vector<char*> argv;
-  for (std::string& word : command) {
-    argv.push_back(word.data());
-  }
-  argv.push_back(nullptr);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  sigset_t none;
-  sigemptyset(&none);
-  posix_spawnattr_setsigmask(&attributes, &none);  // ours are blocked for the thread that waits
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-  pid_t pid = -1;
-  const int failed = ::posix_spawnp(&pid, argv[0], &actions, &attributes, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  posix_spawnattr_destroy(&attributes);
-  ::close(ends[1]);
-  std::string text;
-  std::array<char, 4096> block{};
-  for (ssize_t got = 1; failed == 0 && got != 0 && text.size() < kMostNames;) {
-    got = ::read(ends[0], block.data(), block.size());
-    if (got > 0) {
-      text.append(block.data(), static_cast<std::size_t>(got));
-    } else if (got < 0 && errno != EINTR) {
-      break;
-    }
-  }
-  ::close(ends[0]);
-  if (failed == 0) {
-    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
-    }
-  }
-  return text;
-}
-
 // "function at file:line" for each offset of a module, as addr2line -p writes it.
 std::vector<std::string> names_of(const std::string& module,
                                   const std::vector<std::uint64_t>& offsets) {
@@ -112,7 +64,9 @@ std::vector<std::string> names_of(const std::string& module,
   for (const std::uint64_t offset : offsets) {
     command.push_back(fmt::format("{:#x}", offset));
   }
-  std::istringstream lines(is_elf_file(module) ? output_of(std::move(command)) : std::string());
+  std::istringstream lines(is_elf_file(module)
+                               ? run_on_host(std::move(command), Said::kOnStdout).value_or("")
+                               : std::string());
   std::vector<std::string> names;
   for (std::string line; std::getline(lines, line);) {
     for (const std::string_view unknown : {" at ??:?", ":?"}) {  // the file, or its line
