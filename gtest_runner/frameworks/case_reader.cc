@@ -68,31 +68,10 @@ void CaseReader::expect(const std::vector<std::size_t>& tests) {
   }
 }
 
-std::vector<TestRecord> CaseReader::feed(std::string_view bytes) {
-  std::vector<TestRecord> ended;
-  while (!bytes.empty()) {
-    const auto end = bytes.find('\n');
-    if (end == std::string_view::npos) {
-      partial_ += bytes;
-      break;
-    }
-    partial_ += bytes.substr(0, end + 1);
-    bytes.remove_prefix(end + 1);
-    line(std::exchange(partial_, {}), ended);
-  }
-  return ended;
-}
-
 std::optional<TestRecord> CaseReader::finish(const std::string& death) {
-  std::vector<TestRecord> ended;
-  if (!partial_.empty()) {
-    line(std::exchange(partial_, {}), ended);
-  }
-  if (!ended.empty()) {
-    return std::move(ended.front());
-  }
-  if (!running_) {
-    return std::nullopt;
+  auto ended = end_line();
+  if (ended || !running_) {
+    return ended;
   }
   TestRecord record = end_case();
   record.outcome = Outcome::kFailed;

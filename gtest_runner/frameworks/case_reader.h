@@ -26,7 +26,6 @@ class CaseReader final : public OutputReader {
     return std::make_unique<CaseReader>(*this);
   }
   void expect(const std::vector<std::size_t>& tests) override;
-  std::vector<TestRecord> feed(std::string_view bytes) override;
   void feed_errors(std::string_view bytes) override { errors_ += bytes; }
   std::optional<TestRecord> finish(const std::string& death) override;
 
@@ -52,7 +51,7 @@ class CaseReader final : public OutputReader {
   [[nodiscard]] std::optional<Tag> tag_of(std::string_view line) const;
   [[nodiscard]] std::size_t end_of_element(std::string_view line) const;
   [[nodiscard]] bool is_known(std::string_view element) const;
-  void line(std::string_view line, std::vector<TestRecord>& ended);
+  void line(std::string_view line, std::vector<TestRecord>& ended) override;
   void piece(std::string_view piece, std::vector<TestRecord>& ended);
   void outer_tag(const Tag& tag);
   void case_line(std::string_view line, std::vector<TestRecord>& ended);
@@ -64,7 +63,6 @@ class CaseReader final : public OutputReader {
   const CaseFormat* format_;
   const TestList* list_;
   std::map<std::string, std::vector<std::size_t>> expected_;  // by name and place; not yet begun
-  std::string partial_;
   std::string preamble_;
   std::string loose_;
   std::string epilogue_;

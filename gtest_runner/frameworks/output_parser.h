@@ -27,7 +27,6 @@ class OutputParser final : public OutputReader {
   }
   void expect(const std::vector<std::size_t>& tests) override;
 
-  std::vector<TestRecord> feed(std::string_view bytes) override;
   void feed_errors(std::string_view bytes) override { errors_ += bytes; }
   std::optional<TestRecord> finish(const std::string& death) override;
 
@@ -49,7 +48,7 @@ class OutputParser final : public OutputReader {
  private:
   enum class State { kPreamble, kBetween, kInTest, kSummary };
 
-  void line(std::string_view line, std::vector<TestRecord>& ended);
+  void line(std::string_view line, std::vector<TestRecord>& ended) override;
   void preamble_line(std::string_view line);
   void between_line(std::string_view line);
   void test_line(std::string_view line, std::vector<TestRecord>& ended);
@@ -60,7 +59,6 @@ class OutputParser final : public OutputReader {
   const TestList* list_;
   std::unordered_map<std::string, std::size_t> expected_;  // by full name; those not yet begun
   State state_ = State::kPreamble;
-  std::string partial_;  // the line that has not ended yet
   std::string preamble_;
   std::string loose_;
   std::string epilogue_;

@@ -21,7 +21,7 @@ class OutputReader {
   virtual void expect(const std::vector<std::size_t>& tests) = 0;
 
   // What came on stdout; returns the tests that ended with it.
-  virtual std::vector<TestRecord> feed(std::string_view bytes) = 0;
+  std::vector<TestRecord> feed(std::string_view bytes);
   virtual void feed_errors(std::string_view bytes) = 0;
   // No more will come. Ends the last line; a test that was running becomes a failed record with
   // `death`.
@@ -50,6 +50,14 @@ class OutputReader {
   // Whether a program that completed its run, and whose tests of this run all passed, may end with
   // this status.
   [[nodiscard]] virtual bool accepts(int status) const { return status == 0; }
+
+ protected:
+  // A line with its end, which the last one may lack.
+  virtual void line(std::string_view line, std::vector<TestRecord>& ended) = 0;
+  // Nothing follows the line that has not ended: the test that it ends, if it does.
+  std::optional<TestRecord> end_line();
+
+  std::string partial_;  // the line that has not ended yet
 };
 
 }  // namespace spore::gtest_runner
