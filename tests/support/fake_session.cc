@@ -16,6 +16,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "base/unique_fd.h"
+
 namespace spore::testing {
 namespace {
 
@@ -24,25 +26,7 @@ constexpr int kFixtureFd = 9;
 constexpr int kDescriptors = 4;
 constexpr const char* kNumberFile = "/number";
 
-class Descriptor {
- public:
-  explicit Descriptor(int fd = -1) : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~Descriptor() { reset(); }
-  [[nodiscard]] int get() const { return fd_; }
-  void reset() {
-    if (fd_ >= 0) {
-      close(std::exchange(fd_, -1));
-    }
-  }
-
- private:
-  int fd_;
-};
+using Descriptor = base::UniqueFd;
 
 struct Pipe {
   Descriptor read;
