@@ -171,10 +171,20 @@ const std::vector<std::string>& Closure::system_directories() {
   return system_directories_;
 }
 
+const std::optional<ElfInfo>& Closure::elf_at(const std::string& path) {
+  const auto known = elf_files_.find(path);
+  return known != elf_files_.end() ? known->second
+                                   : elf_files_.emplace(path, elf_of_this_host(path)).first->second;
+}
+
+const std::string& Closure::resolve(const std::string& path) {
+  const auto known = resolved_.find(path);
+  return known != resolved_.end() ? known->second
+                                  : resolved_.emplace(path, canonical(path)).first->second;
+}
+
 std::string Closure::find_library(const std::string& name, const SearchPath& search) {
-  const auto usable = [](const std::string& path) {
-    return ::access(path.c_str(), F_OK) == 0 && elf_of_this_host(path).has_value();
-  };
+  const auto usable = [this](const std::string& path) { return elf_at(path).has_value(); };
   if (name.find('/') != std::string::npos) {
     return usable(name) ? name : "";
   }
@@ -201,7 +211,7 @@ std::string Closure::find_library(const std::string& name, const SearchPath& sea
 
 Result<void> Closure::add_needed(const std::string& path, const ElfInfo& info,
                                  const SearchPath& inherited, bool strict) {
-  const std::string resolved = canonical(path);
+  const std::string& resolved = resolve(path);
   if (!visited_.insert(resolved).second) {
     return {};
   }
@@ -230,7 +240,7 @@ Result<void> Closure::add_needed(const std::string& path, const ElfInfo& info,
       continue;
     }
     files_.insert(library);
-    if (const auto loaded = elf_of_this_host(library)) {
+    if (const auto& loaded = elf_at(library)) {
       SPORE_TRY(add_needed(library, *loaded, own_rpath, strict));
     }
   }
@@ -303,7 +313,7 @@ Result<void> Closure::add_script(const std::string& path, std::string_view line,
 }
 
 void Closure::add_library(const std::string& path) {
-  if (const auto info = elf_of_this_host(path)) {
+  if (const auto& info = elf_at(path)) {
     // Not strict: never an Error.
     static_cast<void>(add_needed(path, *info, {}, false));
   }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -40,11 +41,17 @@ class Closure {
                           bool strict);
   std::string find_library(const std::string& name, const SearchPath& search);
   const std::vector<std::string>& system_directories();
+  // Nothing when it is not there, or is no ELF file of this architecture.
+  const std::optional<ElfInfo>& elf_at(const std::string& path);
+  const std::string& resolve(const std::string& path);
 
   std::set<std::string> files_;
   std::set<std::string> visited_;                        // ELF files, symbolic links resolved
   std::map<std::string, std::string> system_libraries_;  // by name; empty: not there
   std::vector<std::string> system_directories_;
+  // A few libraries are needed by nearly every file; each is looked at once.
+  std::map<std::string, std::optional<ElfInfo>> elf_files_;
+  std::map<std::string, std::string> resolved_;
 };
 
 }  // namespace spore::image

@@ -70,13 +70,10 @@ class Segments {
     if (header.e_phnum > kMaxSegments) {
       return damaged("it has too many program headers");
     }
-    for (std::uint64_t i = 0; i < header.e_phnum; ++i) {
-      Elf64_Phdr segment;
-      const std::uint64_t offset = header.e_phoff + i * sizeof segment;
-      if (offset < header.e_phoff || !read(offset, &segment, sizeof segment)) {
-        return damaged("it is truncated: its program headers lie outside the file");
-      }
-      segments.all_.push_back(segment);
+    segments.all_.resize(header.e_phnum);
+    if (header.e_phnum > 0 &&
+        !read(header.e_phoff, segments.all_.data(), segments.all_.size() * sizeof(Elf64_Phdr))) {
+      return damaged("it is truncated: its program headers lie outside the file");
     }
     return segments;
   }
@@ -112,11 +109,11 @@ Result<void> read_dynamic(const ByteReader& read, const Segments& segments,
   if (count > kMaxDynamicEntries) {
     return damaged("its dynamic section is too large");
   }
-  for (std::uint64_t i = 0; i < count; ++i) {
-    Elf64_Dyn entry;
-    if (!read(dynamic.p_offset + i * sizeof entry, &entry, sizeof entry)) {
-      return damaged("it is truncated: its dynamic section lies outside the file");
-    }
+  std::vector<Elf64_Dyn> entries(count);
+  if (!read(dynamic.p_offset, entries.data(), entries.size() * sizeof(Elf64_Dyn))) {
+    return damaged("it is truncated: its dynamic section lies outside the file");
+  }
+  for (const Elf64_Dyn& entry : entries) {
     if (entry.d_tag == DT_NULL) {
       break;
     }
