@@ -170,8 +170,9 @@ std::vector<std::vector<std::size_t>> deal(const std::vector<std::size_t>& tests
   return hands;
 }
 
-std::size_t turn_size(std::size_t left, std::size_t workers) {
-  return std::min(left, left / (2 * workers) + 1);
+std::size_t turn_size(std::size_t left, std::size_t workers, std::size_t least) {
+  const std::size_t part = (left + workers - 1) / workers;
+  return std::min(left, std::max(left / (2 * workers) + 1, std::min(least, part)));
 }
 
 std::string suites_with_set_up(std::string_view errors) {

@@ -57,8 +57,9 @@ std::vector<std::vector<std::size_t>> deal(const std::vector<std::size_t>& tests
                                            std::size_t count);
 
 // How many of `left` tests one of `workers` takes that has nothing to do: half of what would be its
-// part, so that few turns do for many tests and the last ones are short.
-std::size_t turn_size(std::size_t left, std::size_t workers);
+// part, so that few turns do for many tests and the last ones are short; but not fewer than
+// `least`, as long as every worker can have as many.
+std::size_t turn_size(std::size_t left, std::size_t workers, std::size_t least = 1);
 
 // Of what a program wrote to stderr, the suites that have a SetUpTestSuite: a line each. See
 // guest/lib/suite_point.h.

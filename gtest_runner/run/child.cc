@@ -148,6 +148,9 @@ class ChildRun {
     for (TestRecord& record : parser_.feed(output.data)) {
       add(std::move(record));
     }
+    if (!outcome_.began && (parser_.running() || left_.size() < batch_.tests.size())) {
+      outcome_.began = std::chrono::steady_clock::now();
+    }
     if (parser_.began() && !preamble_told_) {
       preamble_told_ = true;
       report_.preamble(parser_.take_preamble());

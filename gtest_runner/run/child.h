@@ -2,6 +2,7 @@
 // says which tests are still to be run.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -38,7 +39,8 @@ struct ChildOutcome {
   std::string complaint;
   std::string console_tail;  // of a machine that was lost
   std::string lost;          // why the machine ended by itself; empty: it did not
-  bool late = false;         // it was ended at the limit of the whole run
+  std::optional<std::chrono::steady_clock::time_point> began{};  // its first test
+  bool late = false;  // it was ended at the limit of the whole run
   bool machine_alive = true;
   // The program came to its end and said that all is well. Its status is the judgement, not ours: a
   // main() may take a failure for expected, as it may without children.

@@ -61,7 +61,8 @@ std::vector<Runner::Worker> Runner::make_workers() {
 std::vector<std::size_t> Runner::take_tests() {
   const std::lock_guard lock(mutex_);
   const std::size_t count = dist_ == Dist::kEach ? std::min<std::size_t>(waiting_.size(), 1)
-                                                 : turn_size(waiting_.size(), options_.shards);
+                                                 : turn_size(waiting_.size(), options_.shards,
+                                                             pace_.tests_worth_a_start());
   const auto first = options_.scope == Scope::kSuite ? first_ready() : waiting_.begin();
   const auto most = std::min(waiting_.end() - first, static_cast<std::ptrdiff_t>(count));
   const auto end = end_of_turn(first, first + most);

@@ -226,6 +226,7 @@ Result<std::vector<std::shared_ptr<Machine>>> Runner::fork(std::span<const Worke
 
 Result<void> Runner::work(Worker& worker, std::shared_ptr<Machine> machine, TextReport& report,
                           RunResults& results) {
+  auto idle_since = Clock::now();
   for (int attempt = 1;; ++attempt) {
     ChildSettings settings{.timeout = options_.timeout,
                            .name = fmt::format("child {}", worker.index),
@@ -236,6 +237,14 @@ Result<void> Runner::work(Worker& worker, std::shared_ptr<Machine> machine, Text
     }
     SPORE_ASSIGN(const ChildOutcome outcome,
                  run_child(*machine, worker.batch, reader_of(worker), settings, report));
+    const auto ended = Clock::now();
+    if (outcome.began) {
+      const std::lock_guard lock(mutex_);
+      pace_.turned({.start = *outcome.began - idle_since,
+                    .running = ended - *outcome.began,
+                    .tests = worker.batch.tests.size() - outcome.left.size()});
+    }
+    idle_since = ended;
     after_child(worker, outcome, report, results);
     if (ending_.is_over()) {
       worker.rest.clear();

@@ -30,6 +30,7 @@
 #include "gtest_runner/reports/text_report.h"
 #include "guest_command.h"
 #include "memory_budget.h"
+#include "pace.h"
 #include "spore/session.h"
 #include "suite_points.h"
 #include "warm_start.h"
@@ -174,6 +175,7 @@ class Runner {
   bool late_ = false;                // --timeout-all ended a child, or kept tests from running
   bool passed_ = true;               // all children of this iteration so far
   std::deque<std::size_t> waiting_;  // tests that no worker has had
+  Pace pace_;
   std::set<std::string> suites_with_set_up_;
   std::map<std::string, std::shared_ptr<SuitePoint>> points_;  // by suite
   std::set<std::size_t> done_;                                 // tests that have a record

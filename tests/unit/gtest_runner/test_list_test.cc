@@ -65,6 +65,15 @@ TEST(Turns, GetShorterAndLeaveNothing) {
   EXPECT_THAT(turns, ElementsAre(6, 4, 3, 2, 2, 1, 1, 1));
 }
 
+TEST(Turns, AreNotShorterThanIsWorthAStart) {
+  std::vector<std::size_t> turns;
+  for (std::size_t left = 40; left > 0; left -= turns.back()) {
+    turns.push_back(turn_size(left, 2, 7));
+  }
+  EXPECT_THAT(turns, ElementsAre(11, 8, 7, 7, 4, 2, 1));
+  EXPECT_EQ(turn_size(40, 2, 1000), 20u) << "each worker has its part";
+}
+
 TEST(Filter, TakesWhatGoogleTestTakes) {
   struct Case {
     const char* filter;
