@@ -91,6 +91,9 @@ Result<std::optional<int>> Runner::list_tests() {
       if (answered) {
         return answered;
       }
+    } else if (framework_->kind() == FrameworkKind::kGoogleTest && listed.exit.status() != 0) {
+      SPORE_ASSIGN(const int status, run_whole(listed));
+      return status;
     } else if (!framework_->lists_with(listed.exit.status())) {
       return fail(ErrorCode::kInvalidArgument,
                   fmt::format("listing the tests of {}: it {}\n{}", program_.path,

@@ -83,6 +83,8 @@ class Runner {
   void tell_changes();
   Result<void> keep();
   Result<std::optional<int>> nothing_listed(const CommandResult& listed);
+  Result<int> run_whole(const CommandResult& listed);
+  Result<Exited> watch_whole(const ExecRequest& whole);
   Result<int> pass_through();
   Result<void> set_up();
   Result<std::optional<int>> reach_fixture_point();

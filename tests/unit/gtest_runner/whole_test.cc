@@ -1,0 +1,90 @@
+// Programs that fail when they are asked for their tests.
+#include "unit/gtest_runner/runner_harness.h"
+
+namespace spore::gtest_runner {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr const char* kProgram = "runner_subject_whole";
+
+class Whole : public RunnerTest, public ::testing::WithParamInterface<Dist> {
+ protected:
+  Whole() { options_.dist = GetParam(); }
+};
+
+TEST_P(Whole, RunsOnceAndReportsAsOnThisHost) {
+  for (const char* format : {"xml", "json"}) {
+    const std::string ours = fmt::format("{}/ours.{}", directory_, format);
+    const std::string plain = fmt::format("{}/plain.{}", directory_, format);
+    options_.gtest.output = fmt::format("{}:{}", format, ours);
+    sink_.out_text.clear();
+    sink_.err_text.clear();
+    ASSERT_EQ(run(kProgram).value(), 1);
+    run_plainly(kProgram, fmt::format("--gtest_output={}:{}", format, plain));
+    if (std::string_view(format) == "xml") {
+      EXPECT_EQ(timeless_xml(ours), timeless_xml(plain));
+    } else {
+      EXPECT_EQ(timeless_json(nlohmann::json::parse(slurp(ours))),
+                timeless_json(nlohmann::json::parse(slurp(plain))));
+    }
+  }
+  EXPECT_THAT(sink_.err_text, HasSubstr("runner_subject_whole exited with status 3 when it was "
+                                        "asked for its tests: all run in one machine\n"));
+  EXPECT_EQ(count(sink_.out_text, "[ RUN      ] Whole.Passes\n"), 1u);
+  EXPECT_THAT(sink_.out_text, HasSubstr("[  PASSED  ] 2 tests.\n"));
+  EXPECT_TRUE(session_.log().forked.empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, Whole, ::testing::Values(Dist::kLoad, Dist::kShard, Dist::kEach));
+
+class WholeRun : public RunnerTest {};
+
+TEST_F(WholeRun, IsGivenTheFlags) {
+  options_.gtest.filter = "*.Passes";
+  options_.gtest.repeat = 2;
+  options_.gtest.brief = true;
+  ASSERT_EQ(run(kProgram).value(), 0);
+  EXPECT_EQ(count(sink_.out_text, "[  PASSED  ] 1 test.\n"), 2u);
+  EXPECT_THAT(sink_.out_text, Not(HasSubstr("[ RUN")));
+}
+
+TEST_F(WholeRun, IsOneShardOfTheOuterOnes) {
+  options_.outer = {.total = 2, .index = 1};
+  ASSERT_EQ(run(kProgram).value(), 1);
+  EXPECT_THAT(sink_.out_text, AllOf(HasSubstr("[ RUN      ] Whole.Fails\n"),
+                                    Not(HasSubstr("[ RUN      ] Whole.Passes\n"))));
+}
+
+TEST_F(WholeRun, TellsHowItWasKilled) {
+  options_.env["SUBJECT_END"] = "abort";
+  ASSERT_EQ(run(kProgram).value(), 134);
+  EXPECT_THAT(sink_.out_text, HasSubstr("[ RUN      ] Whole.EndsAsItIsTold\n"));
+  EXPECT_THAT(sink_.err_text, HasSubstr("runner_subject_whole was killed by signal 6 (Aborted); "
+                                        "its stack:\n"));
+}
+
+TEST_F(WholeRun, EndsAtItsLimits) {
+  options_.env["SUBJECT_END"] = "never";
+  options_.timeout = Milliseconds(300);
+  auto status = run(kProgram);
+  ASSERT_FALSE(status);
+  EXPECT_THAT(status.error().message(), HasSubstr("it printed nothing within --timeout"));
+  options_.timeout.reset();
+  options_.timeout_all = Milliseconds(500);
+  EXPECT_EQ(run(kProgram).value(), 1);
+  EXPECT_THAT(sink_.err_text, HasSubstr("the 0.5 s of --timeout-all are over: "));
+}
+
+TEST_F(WholeRun, HasNothingToPrepareOrToRepeat) {
+  options_.repeat = 3;
+  const auto status = run(kProgram);
+  ASSERT_FALSE(status);
+  EXPECT_THAT(status.error().message(),
+              HasSubstr("it exited with status 3, so that --repeat cannot be done"));
+}
+
+}  // namespace
+}  // namespace spore::gtest_runner
