@@ -10,6 +10,8 @@ namespace {
 
 constexpr std::string_view kCase = "TestCase";
 constexpr int kFirstSignalStatus = 128;
+// Of a name with line breaks; what a test printed that looks like the begin of one waits no longer.
+constexpr std::ptrdiff_t kMostLinesOfATag = 16;
 // Elements around the tests that say nothing of one.
 constexpr std::array<std::string_view, 8> kAround = {"TestSuite",
                                                      "Group",
@@ -70,6 +72,12 @@ void CaseReader::expect(const std::vector<std::size_t>& tests) {
 
 std::optional<TestRecord> CaseReader::finish(const std::string& death) {
   auto ended = end_line();
+  if (std::vector<TestRecord> held; !open_tag_.empty()) {
+    close_tag(held);
+    if (!held.empty()) {
+      ended = std::move(held.front());
+    }
+  }
   if (ended || !running_) {
     return ended;
   }
@@ -143,7 +151,53 @@ std::optional<CaseReader::Tag> CaseReader::tag_of(std::string_view line) const {
   return is_known(tag.name) ? std::optional(tag) : std::nullopt;
 }
 
+// Whether an attribute of the last element in `text` has not come to its end.
+bool CaseReader::is_open(std::string_view text) const {
+  const auto open = text.rfind('<');
+  if (open == std::string_view::npos || !is_known(name_at(text.substr(open + 1)))) {
+    return false;
+  }
+  bool is_quoted = false;
+  for (const char c : text.substr(open)) {
+    if (c == '>' && !is_quoted) {
+      return false;
+    }
+    is_quoted = is_quoted != (c == '"');
+  }
+  return is_quoted;
+}
+
+// Names of sections and tests may have line breaks, which the writers do not escape.
 void CaseReader::line(std::string_view line, std::vector<TestRecord>& ended) {
+  if (open_tag_.empty() && !is_open(line)) {
+    pieces(line, ended);
+    return;
+  }
+  open_tag_ += line;
+  const auto tag = tag_of(line);
+  const bool waits = is_open(open_tag_) && !tag &&
+                     std::count(open_tag_.begin(), open_tag_.end(), '\n') < kMostLinesOfATag;
+  if (!waits) {
+    close_tag(ended);
+  }
+}
+
+// What was held back: one element, or lines that have nothing to do with each other.
+void CaseReader::close_tag(std::vector<TestRecord>& ended) {
+  const std::string held = std::exchange(open_tag_, {});
+  const auto tag = tag_of(held);
+  if (tag && tag->text.find('\n') != std::string_view::npos) {
+    pieces(held, ended);
+    return;
+  }
+  for (std::string_view rest = held; !rest.empty();) {
+    const std::string_view first = rest.substr(0, rest.find('\n') + 1);
+    pieces(first.empty() ? rest : first, ended);
+    rest.remove_prefix(first.empty() ? rest.size() : first.size());
+  }
+}
+
+void CaseReader::pieces(std::string_view line, std::vector<TestRecord>& ended) {
   while (!line.empty()) {
     const std::string_view first = line.substr(0, end_of_element(line));
     piece(first, ended);

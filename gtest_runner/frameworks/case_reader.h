@@ -52,6 +52,9 @@ class CaseReader final : public OutputReader {
   [[nodiscard]] std::size_t end_of_element(std::string_view line) const;
   [[nodiscard]] bool is_known(std::string_view element) const;
   void line(std::string_view line, std::vector<TestRecord>& ended) override;
+  [[nodiscard]] bool is_open(std::string_view text) const;
+  void close_tag(std::vector<TestRecord>& ended);
+  void pieces(std::string_view line, std::vector<TestRecord>& ended);
   void piece(std::string_view piece, std::vector<TestRecord>& ended);
   void outer_tag(const Tag& tag);
   void case_line(std::string_view line, std::vector<TestRecord>& ended);
@@ -68,6 +71,7 @@ class CaseReader final : public OutputReader {
   std::string epilogue_;
   std::string errors_;
   std::string before_;
+  std::string open_tag_;  // lines that may be one element
   std::string output_;    // of the running test, but for its elements
   std::string elements_;  // of the running test
   std::string result_;    // its result's tag

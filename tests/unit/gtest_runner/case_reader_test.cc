@@ -74,6 +74,40 @@ TEST_F(CaseReaderTest, PrintsStandBehindElementsInOneLine) {
   EXPECT_EQ(reader_.take_loose(), "between");
 }
 
+TEST_F(CaseReaderTest, NamesMayHaveLineBreaks) {
+  const std::string failed =
+      "<Expression success=\"false\" type=\"CHECK\" filename=\"f.cc\" line=\"4\">\n"
+      "<Original>\n1 == 2\n</Original>\n<Expanded>\n1 == 2\n</Expanded>\n</Expression>\n";
+  const auto records =
+      reader_.feed(kXmlHead + kXmlCase + "      <Section name=\"on\ntwo > 1\nlines\" filename=\"" +
+                   "f.cc\" line=\"4\">\n" + failed + "</Section>\n" +
+                   "<OverallResult success=\"false\"/>\n" + kXmlCaseEnd + xml_tail(1));
+  ASSERT_EQ(records.size(), 1U);
+  EXPECT_EQ(records[0].failures.size(), 1U);
+  EXPECT_THAT(records[0].output, HasSubstr("on two > 1 lines"));
+  EXPECT_EQ(reader_.doubt(), "");
+}
+
+// A test prints the begin of an element, and goes on with anything.
+TEST_F(CaseReaderTest, WhatOnlyLooksLikeALongNameIsPrinted) {
+  for (const std::string& between : {std::string(), std::string("more\n"),
+                                     std::string("say \"no\"\n"), std::string(100, '\n')}) {
+    CaseReader reader(format_, list_);
+    reader.expect({0});
+    const auto records = reader.feed(kXmlHead + kXmlCase + "<Section name=\"oh\n" + between +
+                                     kXmlPassed + kXmlCaseEnd + xml_tail(0));
+    ASSERT_EQ(records.size(), 1U) << between;
+    EXPECT_EQ(records[0].output, "<Section name=\"oh\n" + between);
+    EXPECT_EQ(records[0].outcome, Outcome::kPassed);
+    EXPECT_EQ(reader.doubt(), "");
+  }
+  const auto records = reader_.feed(kXmlHead + kXmlCase + "<Section name=\"oh\n");
+  ASSERT_TRUE(records.empty());
+  const auto died = reader_.finish("died");
+  ASSERT_TRUE(died);
+  EXPECT_EQ(died->output, "<Section name=\"oh\n");
+}
+
 TEST_F(CaseReaderTest, ATestWithoutItsResultHasFailed) {
   EXPECT_TRUE(reader_.feed(kXmlHead + kXmlCase + "printed\n" + kXmlCaseEnd + kXmlCase).empty())
       << "an end without a result is what the test printed";
