@@ -110,7 +110,7 @@ Result<void> read_dynamic(const ByteReader& read, const Segments& segments,
     return damaged("its dynamic section is too large");
   }
   std::vector<Elf64_Dyn> entries(count);
-  if (!read(dynamic.p_offset, entries.data(), entries.size() * sizeof(Elf64_Dyn))) {
+  if (count > 0 && !read(dynamic.p_offset, entries.data(), entries.size() * sizeof(Elf64_Dyn))) {
     return damaged("it is truncated: its dynamic section lies outside the file");
   }
   for (const Elf64_Dyn& entry : entries) {
