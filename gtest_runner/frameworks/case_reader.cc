@@ -117,12 +117,17 @@ std::size_t CaseReader::end_of_element(std::string_view line) const {
     }
     bool is_quoted = false;
     auto end = at;
-    while (end < line.size() && (is_quoted || line[end] != '>')) {
+    // An element begins no other: so each is looked at once, however many there are.
+    while (end < line.size() &&
+           (is_quoted || (line[end] != '>' && (end == at || line[end] != '<')))) {
       is_quoted = is_quoted != (line[end] == '"');
       ++end;
     }
     if (end + 1 >= line.size()) {
       return std::string_view::npos;
+    }
+    if (line[end] != '>') {
+      continue;
     }
     const bool is_last = line[end + 1] == '\n' || line[end + 1] == '\r';
     if (!is_last && (closes || line[end - 1] == '/')) {

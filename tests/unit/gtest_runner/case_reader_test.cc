@@ -180,6 +180,18 @@ TEST_F(CaseReaderTest, SectionsWithoutEndAreNotFollowed) {
   EXPECT_GT(records[0].began.time_since_epoch().count(), 0);
 }
 
+// Looking for the end of each element in all of the line would take hours.
+TEST_F(CaseReaderTest, ALineOfManyElementsIsReadOnce) {
+  std::string line;
+  for (int i = 0; i < 300'000; ++i) {
+    line += "<Section ";
+  }
+  line += ">x\n";
+  const auto records = reader_.feed(kXmlHead + kXmlCase + line + kXmlPassed + kXmlCaseEnd);
+  ASSERT_EQ(records.size(), 1U);
+  EXPECT_EQ(records[0].output, line);
+}
+
 TEST_F(CaseReaderTest, GarbageIsSurvived) {
   const std::string good = kXmlHead + kXmlCase + "<Section name=\"s\">\n<Info>\n text\n</Info>\n" +
                            "</Section>\n" + kXmlPassed + kXmlCaseEnd + xml_tail(0);
