@@ -13,8 +13,6 @@
 namespace spore::gtest_runner {
 namespace {
 
-constexpr Milliseconds kForReport{5000};  // a report is fetched though it is late
-
 class ChildRun {
  public:
   ChildRun(Machine& machine, const Batch& batch, std::unique_ptr<OutputReader> reader,
@@ -30,6 +28,7 @@ class ChildRun {
   Result<ChildOutcome> run() {
     SPORE_ASSIGN(const auto process, start());
     read(*process);
+    outcome_.ended = std::chrono::steady_clock::now();
     if (outcome_.reached) {
       return std::move(outcome_);
     }

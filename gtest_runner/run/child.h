@@ -40,6 +40,7 @@ struct ChildOutcome {
   std::string console_tail;  // of a machine that was lost
   std::string lost;          // why the machine ended by itself; empty: it did not
   std::optional<std::chrono::steady_clock::time_point> began{};  // its first test
+  std::chrono::steady_clock::time_point ended{};                 // the program, or its machine
   bool late = false;  // it was ended at the limit of the whole run
   bool machine_alive = true;
   // The program came to its end and said that all is well. Its status is the judgement, not ours: a

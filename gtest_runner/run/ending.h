@@ -9,6 +9,9 @@
 
 namespace spore::gtest_runner {
 
+// What has come about is fetched though it is late.
+inline constexpr std::chrono::milliseconds kForReport{5000};
+
 struct Ending {
   using Clock = std::chrono::steady_clock;
   using Milliseconds = std::chrono::milliseconds;

@@ -237,14 +237,13 @@ Result<void> Runner::work(Worker& worker, std::shared_ptr<Machine> machine, Text
     }
     SPORE_ASSIGN(const ChildOutcome outcome,
                  run_child(*machine, worker.batch, reader_of(worker), settings, report));
-    const auto ended = Clock::now();
     if (outcome.began) {
       const std::lock_guard lock(mutex_);
       pace_.turned({.start = *outcome.began - idle_since,
-                    .running = ended - *outcome.began,
+                    .running = outcome.ended - *outcome.began,
                     .tests = worker.batch.tests.size() - outcome.left.size()});
     }
-    idle_since = ended;
+    idle_since = outcome.ended;
     after_child(worker, outcome, report, results);
     if (ending_.is_over()) {
       worker.rest.clear();
