@@ -84,7 +84,8 @@ class Runner {
   Result<void> keep();
   Result<std::optional<int>> nothing_listed(const CommandResult& listed);
   Result<int> run_whole(const CommandResult& listed);
-  Result<Exited> watch_whole(const ExecRequest& whole);
+  [[nodiscard]] ExecRequest whole_request(const std::string& report_path) const;
+  Result<std::optional<Exited>> watch_whole(const ExecRequest& whole);
   Result<int> pass_through();
   Result<void> set_up();
   Result<std::optional<int>> reach_fixture_point();
@@ -117,6 +118,7 @@ class Runner {
   Result<bool> find_start(Worker& worker, TextReport& report, RunResults& results);
   Result<void> make_point(const Worker& worker, SuitePoint& point, const std::string& suite,
                           TextReport& report, RunResults& results);
+  Result<void> take_profiles(Machine& machine);
   Result<std::shared_ptr<Machine>> first_machine(Worker& worker, TextReport& report,
                                                  RunResults& results);
   // The next tests that no worker has had; none if every worker has its part already.

@@ -168,6 +168,13 @@ Result<void> Runner::make_point(const Worker& worker, SuitePoint& point, const s
     point.printed = outcome->reached->take_unfinished();
     report.errors(outcome->reached->take_errors());
     point.reader = std::move(outcome->reached);
+    if (notes_.is_profiled) {  // all machines that start behind it would tell it again
+      if (const auto taken = take_profiles(*machines.front()); !taken) {
+        const std::lock_guard lock(mutex_);
+        complaints_.push_back(fmt::format("setting up {}: its coverage did not come home: {}",
+                                          suite, taken.error().message()));
+      }
+    }
     SPORE_ASSIGN(point.spore, machines.front()->capture({}));
   } else {
     if (!outcome->complaint.empty()) {
@@ -182,6 +189,30 @@ Result<void> Runner::make_point(const Worker& worker, SuitePoint& point, const s
     ++costs_.suites;
     costs_.suites_s += seconds_since(start);
   }
+  return {};
+}
+
+// Takes what a program has counted until now out of its machine, so that it is not told again.
+Result<void> Runner::take_profiles(Machine& machine) {
+  const std::string directory = guest_profiles("0");
+  const auto run = [&](const ExecRequest& request, std::string_view name) -> Result<std::string> {
+    SPORE_ASSIGN(
+        CommandResult done,
+        run_command(machine, request, ending_.patience(options_.timeout, kForReport), name));
+    if (done.exit.status() != 0) {
+      return fail(ErrorCode::kInternal,
+                  fmt::format("{} {}: {}", name, describe(done.exit), done.errors));
+    }
+    return std::move(done.out);
+  };
+  SPORE_ASSIGN(const std::string archive, run(profile_request(directory), "tar"));
+  if (archive.empty()) {
+    return {};
+  }
+  SPORE_TRY(coverage_.take(archive));
+  ExecRequest empty;  // clang's runtime has made the directory, and does so once only
+  empty.argv = {"find", directory, "-mindepth", "1", "-delete"};
+  SPORE_TRY(run(empty, "find"));
   return {};
 }
 

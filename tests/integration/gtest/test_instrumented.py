@@ -78,14 +78,22 @@ def test_other_sanitizers_fail_one_test(spore_test, variant, test, report):
     assert done.stdout.count(report) == 1
 
 
-def test_gcovs_counts_are_those_of_a_run_without_machines(spore_test, tmp_path):
+@pytest.mark.parametrize(
+    ("scope", "tests"),
+    [
+        ("session", "Plain.*:Place.*"),
+        pytest.param("suite", "Plain.*:Shared.*:Place.*", marks=pytest.mark.long),
+    ],
+)
+def test_gcovs_counts_are_those_of_a_run_without_machines(spore_test, tmp_path, scope, tests):
     program = spore_test.binary("gtest_checked/gcov_fixture")
     (tmp_path / "testdata").mkdir()
     (tmp_path / "testdata" / "value").write_text("from-the-host\n")
-    words = (program, "--gtest_filter=Plain.*:Place.*")
+    words = (program, f"--gtest_filter={tests}")
     forked, plain = tmp_path / "forked", tmp_path / "plain"
     done = spore_test.run(
         f"--jobs={CHILDREN}",
+        f"--scope={scope}",
         "--data=testdata",
         *words,
         env={"GCOV_PREFIX": str(forked)},

@@ -58,24 +58,60 @@ TEST_F(WholeRun, IsOneShardOfTheOuterOnes) {
                                     Not(HasSubstr("[ RUN      ] Whole.Passes\n"))));
 }
 
-TEST_F(WholeRun, TellsHowItWasKilled) {
+TEST_F(WholeRun, TellsHowItWasKilledAndLeavesNoReport) {
   options_.env["SUBJECT_END"] = "abort";
+  options_.gtest.output = fmt::format("xml:{}/report.xml", directory_);
   ASSERT_EQ(run(kProgram).value(), 134);
   EXPECT_THAT(sink_.out_text, HasSubstr("[ RUN      ] Whole.EndsAsItIsTold\n"));
-  EXPECT_THAT(sink_.err_text, HasSubstr("runner_subject_whole was killed by signal 6 (Aborted); "
-                                        "its stack:\n"));
+  EXPECT_THAT(sink_.err_text, AllOf(HasSubstr("runner_subject_whole was killed by signal 6 "
+                                              "(Aborted); its stack:\n"),
+                                    Not(HasSubstr("spore-stack:"))));
+  EXPECT_FALSE(std::filesystem::exists(directory_ + "/report.xml")) << "that of the listing";
 }
 
-TEST_F(WholeRun, EndsAtItsLimits) {
+TEST_F(WholeRun, IsEndedWhenItSaysNothingForTooLong) {
   options_.env["SUBJECT_END"] = "never";
-  options_.timeout = Milliseconds(300);
-  auto status = run(kProgram);
-  ASSERT_FALSE(status);
-  EXPECT_THAT(status.error().message(), HasSubstr("it printed nothing within --timeout"));
-  options_.timeout.reset();
-  options_.timeout_all = Milliseconds(500);
-  EXPECT_EQ(run(kProgram).value(), 1);
-  EXPECT_THAT(sink_.err_text, HasSubstr("the 0.5 s of --timeout-all are over: "));
+  options_.timeout = Milliseconds(4000);
+  const auto status = run(kProgram);
+  ASSERT_TRUE(status) << status.error().message();
+  EXPECT_EQ(*status, 1);
+  EXPECT_THAT(sink_.err_text,
+              HasSubstr(" was ended: it printed nothing within the 4 s of --timeout\n"));
+}
+
+TEST_F(WholeRun, IsEndedWithTheWholeRun) {
+  options_.env["SUBJECT_END"] = "never";
+  options_.timeout_all = Milliseconds(6000);
+  const auto status = run(kProgram);
+  ASSERT_TRUE(status) << status.error().message();
+  EXPECT_EQ(*status, 1);
+  EXPECT_THAT(sink_.err_text, HasSubstr("the 6 s of --timeout-all are over: "));
+}
+
+TEST_F(WholeRun, ToldWhyAsItHappens) {
+  sink_.on_text = [this] {
+    if (count(sink_.err_text, "a test says\n") == 1) {
+      std::ofstream(directory_ + "/heard") << "yes";
+    }
+  };
+  options_.env["SUBJECT_END"] = directory_ + "/heard";
+  options_.timeout = Milliseconds(20000);
+  ASSERT_EQ(run(kProgram).value(), 1);
+  EXPECT_EQ(count(sink_.err_text, "no test ran\n"), 1u) << "of the listing";
+}
+
+TEST_F(WholeRun, CoverageComesHomeThoughTheListingHadNone) {
+  if (!std::filesystem::exists(path_of("runner_subject_whole_gcov"))) {
+    GTEST_SKIP() << "this build's compiler is not GCC";
+  }
+  options_.profiles.gcov_prefix = directory_ + "/profiles";
+  ASSERT_EQ(run("runner_subject_whole_gcov").value(), 1);
+  std::size_t profiles = 0;
+  for (const auto& entry :
+       std::filesystem::recursive_directory_iterator(options_.profiles.gcov_prefix)) {
+    profiles += entry.path().extension() == ".gcda" ? 1 : 0;
+  }
+  EXPECT_EQ(profiles, 1u);
 }
 
 TEST_F(WholeRun, HasNothingToPrepareOrToRepeat) {
@@ -83,7 +119,7 @@ TEST_F(WholeRun, HasNothingToPrepareOrToRepeat) {
   const auto status = run(kProgram);
   ASSERT_FALSE(status);
   EXPECT_THAT(status.error().message(),
-              HasSubstr("it exited with status 3, so that --repeat cannot be done"));
+              HasSubstr("it exited with status 3, and without a list there is no --prepare, "));
 }
 
 }  // namespace

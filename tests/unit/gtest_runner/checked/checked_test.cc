@@ -40,6 +40,17 @@ TEST(PlainDeathTest, Exits) {
       testing::ExitedWithCode(3), "");
 }
 
+class Shared : public testing::Test {
+ public:
+  static void SetUpTestSuite() { checked::set_up(); }
+};
+TEST_F(Shared, First) {
+  EXPECT_EQ(checked::sign(0), 0);
+}
+TEST_F(Shared, Second) {
+  EXPECT_EQ(checked::sign(-1), -1);
+}
+
 TEST(Wrong, UsesFreedMemory) {
   EXPECT_NE(checked::use_freed_memory(), INT_MIN);
 }
