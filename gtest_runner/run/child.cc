@@ -203,6 +203,8 @@ class ChildRun {
       outcome_.passed = false;
     } else if (parser_.completed()) {
       conclude_complete();
+    } else if (batch_.tests.empty() && exited_ && exited_->status() == 0) {
+      outcome_.passed = true;  // it has none, and need not ask GoogleTest to run them
     } else if (!in_test && !enough_ && !outcome_.late) {
       outcome_.complaint = exited_ ? fmt::format("its test program {} before its tests were over",
                                                  describe(*exited_))

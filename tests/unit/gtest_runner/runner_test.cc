@@ -102,6 +102,18 @@ TEST_F(RunnerTest, AProgramWithoutTestsFailsWhereItsMainDoes) {
   EXPECT_EQ(timeless_xml(directory_ + "/merged.xml"), timeless_xml(directory_ + "/plain.xml"));
 }
 
+// GoogleTest's assertions can be used without its tests.
+TEST_F(RunnerTest, AProgramWithoutTestsNeedNotRunThem) {
+  options_.env["SUBJECT_RUNS_NOTHING"] = "1";
+  for (const Dist dist : {Dist::kLoad, Dist::kShard, Dist::kEach}) {
+    options_.dist = dist;
+    const auto status = run("runner_subject_empty");
+    ASSERT_TRUE(status) << status.error().message();
+    EXPECT_EQ(*status, 0) << sink_.err_text;
+    EXPECT_EQ(sink_.err_text, "");
+  }
+}
+
 TEST_F(RunnerTest, AProgramThatIsNoGoogleTestIsRefused) {
   const auto status = run("runner_subject_plain");
   ASSERT_FALSE(status);

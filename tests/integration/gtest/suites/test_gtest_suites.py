@@ -119,8 +119,10 @@ def _outcomes(report: Path) -> dict[str, Outcome]:
     outcomes: dict[str, Outcome] = {}
     for test in ElementTree.parse(report).iter("testcase") if report.exists() else []:
         name = f"{test.get('classname')}.{test.get('name')}"
-        assert name not in outcomes, f"{report} has {name} twice"
         failures = len(test.findall("failure"))
+        if name == _OUTSIDE and name in outcomes:  # children may fail in different words
+            failures += outcomes.pop(name)[2]
+        assert name not in outcomes, f"{report} has {name} twice"
         outcomes[name] = (test.get("status", ""), test.get("result", ""), failures)
     return outcomes
 
