@@ -65,7 +65,9 @@ Result<int> Runner::run_whole(const CommandResult& listed) {
                                : "",
                     listed.errors));
   }
-  sink_.err(listed.errors);
+  std::string why = listed.errors;
+  take_stack(why);  // of one that aborts
+  sink_.err(why);
   say(fmt::format("{} {} when it was asked for its tests: all run in one machine", program_.path,
                   describe(listed.exit)));
   SPORE_TRY(set_up());

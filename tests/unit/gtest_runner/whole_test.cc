@@ -100,6 +100,13 @@ TEST_F(WholeRun, ToldWhyAsItHappens) {
   EXPECT_EQ(count(sink_.err_text, "no test ran\n"), 1u) << "of the listing";
 }
 
+TEST_F(WholeRun, ToldWithoutTheStackOfTheListing) {
+  options_.env["SUBJECT_LISTS_WITH_ABORT"] = "1";
+  ASSERT_EQ(run(kProgram).value(), 1);
+  EXPECT_THAT(sink_.err_text, HasSubstr("killed by signal 6 (Aborted) when it was asked for its"));
+  EXPECT_THAT(sink_.err_text, Not(HasSubstr("spore-stack:")));
+}
+
 TEST_F(WholeRun, CoverageComesHomeThoughTheListingHadNone) {
   if (!std::filesystem::exists(path_of("runner_subject_whole_gcov"))) {
     GTEST_SKIP() << "this build's compiler is not GCC";
